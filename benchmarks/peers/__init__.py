@@ -1,0 +1,1 @@
+"""How other libraries, and references written by hand, are asked for the same work."""

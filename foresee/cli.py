@@ -1,0 +1,190 @@
+"""The command line: `foresee COMMAND …`.
+
+Exit status: 0 done, 1 the input was wrong, 2 the command line was wrong, 130 interrupted. Jobs are imported
+inside their command, so that `--help`, `--version` and a misspelt file name answer at once.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import typer
+
+from foresee import __version__
+from foresee.errors import ForeseeError, MissingExtraError, OptionError
+
+app = typer.Typer(
+    name="foresee",
+    help="Noisy observations in, decisions out, and the doubt carried honestly all the way between.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def main() -> None:
+    """Run the command line; the entry point of the installed `foresee` script."""
+    try:
+        app(prog_name="foresee")
+    except KeyboardInterrupt:
+        print("foresee: interrupted; nothing was written", file=sys.stderr)
+        sys.exit(130)
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(f"foresee {__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop."),
+    ] = False,
+) -> None:
+    pass
+
+
+def _finite_positive(value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise typer.BadParameter(f"expected a finite number above 0, got {value}")
+    return value
+
+
+@app.command()
+def drive(
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="CommonRoad XML, CSV or Parquet files, gzipped or not; none: a synthetic recording.",
+            metavar="RECORDING",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; default: a dated folder under foresee-out/.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
+    stages: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated first stages to run; default: all of them.", metavar="NAMES"),
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the file calls its columns, as x=Local_X,y=Local_Y.", metavar="NAME=COLUMN,…"
+        ),
+    ] = None,
+    frame_rate: Annotated[
+        float | None,
+        typer.Option(callback=_finite_positive, help="Frames per second, where the file counts frames."),
+    ] = None,
+    units: Annotated[
+        Literal["m", "ft"] | None,
+        typer.Option(help="Unit of length in the file; default: what the format says."),
+    ] = None,
+) -> None:
+    """Turn recorded traffic into calibrated beliefs about what each vehicle did."""
+    paths = list(recordings or [])
+    chosen_stages = None if stages is None else _split_names(stages)
+    column_names = _split_columns(columns)
+    folder = _dated_folder() if out is None else out
+    with _one_line_errors(folder):
+        for path in paths:
+            if not path.exists():
+                _fail(f"{path}: no such file")
+        from foresee.jobs.drive import drive as run_drive
+
+        run_drive(
+            paths,
+            out=folder,
+            seed=seed,
+            quiet=quiet,
+            stages=chosen_stages,
+            columns=column_names,
+            frame_rate=frame_rate,
+            feet=None if units is None else units == "ft",
+        )
+
+
+def _split_names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise typer.BadParameter(f"expected names separated by commas, got {text!r}", param_hint="--stages")
+    return names
+
+
+def _split_columns(texts: list[str] | None) -> dict[str, str] | None:
+    if not texts:
+        return None
+    mapping: dict[str, str] = {}
+    for pair in ",".join(texts).split(","):
+        name, equals, column = (part.strip() for part in pair.partition("="))
+        if not (name and equals and column):
+            raise typer.BadParameter(f"expected NAME=COLUMN, got {pair!r}", param_hint="--columns")
+        if name in mapping:
+            raise typer.BadParameter(f"{name!r} is given twice", param_hint="--columns")
+        mapping[name] = column
+    return mapping
+
+
+def _dated_folder() -> Path:
+    """A folder under foresee-out/ that no earlier run has used."""
+    name = datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    folder = Path("foresee-out") / name
+    again = 2
+    while folder.exists():
+        folder = Path("foresee-out") / f"{name}-{again}"
+        again += 1
+    return folder
+
+
+@contextmanager
+def _one_line_errors(folder: Path) -> Iterator[None]:
+    """Turn wrong input, a refusing disk and Ctrl-C into one line and the exit status they stand for."""
+    started = time.time()
+    try:
+        yield
+    except KeyboardInterrupt:
+        _fail(f"interrupted; {_what_was_kept(folder, started)}", status=130)
+    except OptionError as error:
+        _fail(str(error), status=2)
+    except (ForeseeError, MissingExtraError) as error:
+        _fail(str(error))
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        _fail(f"{error.filename}: {reason}" if error.filename else reason)
+
+
+def _what_was_kept(folder: Path, started: float) -> str:
+    """Name the results this run finished; half-written files have hidden or `.tmp` names."""
+    slack = 2.0  # seconds; some file systems store modification times no finer
+    try:
+        finished = sorted(
+            path.name
+            for path in folder.iterdir()
+            if not path.name.startswith(".")
+            and path.suffix != ".tmp"
+            and path.stat().st_mtime > started - slack
+        )
+    except OSError:
+        finished = []
+    return f"kept in {folder}: {', '.join(finished)}" if finished else "nothing was written"
+
+
+def _fail(message: str, status: int = 1) -> NoReturn:
+    print("foresee: " + " ".join(message.split()), file=sys.stderr)
+    raise typer.Exit(status)
+
+
+if __name__ == "__main__":
+    main()

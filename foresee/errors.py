@@ -1,0 +1,35 @@
+"""The errors a user can meet, each naming what was expected and what came."""
+
+
+class ForeseeError(ValueError):
+    """Anything a caller or an input file got wrong; every other exception is a bug in foresee."""
+
+
+class ShapeError(ForeseeError):
+    """An array's shape does not fit the model or belief it was given to."""
+
+
+class CovarianceError(ForeseeError):
+    """A matrix offered as a covariance is not symmetric, not finite or not positive definite."""
+
+
+class RecordingError(ForeseeError):
+    """An input file cannot be read as a recording; the message is one line and names the file."""
+
+
+class OptionError(ForeseeError):
+    """An option has a value that nothing can be done with; the command line ends with status 2."""
+
+
+class MissingExtraError(ImportError):
+    """A feature needs a package that foresee does not install by itself.
+
+    Args:
+        package: name of the package that could not be imported.
+        extra: the extra of foresee that brings it.
+    """
+
+    def __init__(self, package: str, extra: str):
+        super().__init__(
+            f"{package} is not installed; get it with: pip install 'foresee[{extra}]'", name=package
+        )

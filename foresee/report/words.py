@@ -1,0 +1,82 @@
+"""Numbers in words: how the report and the terminal write them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+NOWHERE = "–"
+PERCENT_SIGN = "\N{NO-BREAK SPACE}%"
+
+
+def number(value: float | int | None, digits: int) -> str:
+    """A number with so many digits after the point; a dash where there is none."""
+    return NOWHERE if value is None else f"{value:,.{digits}f}".replace("-", "−")
+
+
+def signed(value: float | int | None) -> str:
+    """A difference, with its sign."""
+    return NOWHERE if value is None else f"{value:+,.2f}".replace("-", "−")
+
+
+def percent(value: float | int | None) -> str:
+    """A share in percent, with more digits where it is tiny."""
+    if value is None:
+        return NOWHERE
+    digits = 1 if value == 0 or value >= 0.001 else 2 if value >= 0.0001 else 3
+    return f"{100 * value:.{digits}f}{PERCENT_SIGN}"
+
+
+def significant(value: float | int | None, digits: int = 3) -> str:
+    """A number with so many significant digits."""
+    if value is None or not np.isfinite(value):
+        return NOWHERE
+    if value == 0 or 1e-4 <= abs(value) < 1e5:
+        return f"{value:#.{digits}g}".rstrip(".").replace("-", "−")
+    return f"{value:.{digits - 1}e}".replace("-", "−")
+
+
+def interval(ends: list[float | None], form: Callable[[float | None], str]) -> str:
+    """A 95 % interval in brackets; nothing where it is not known."""
+    return (
+        ""
+        if None in ends
+        else f"[{form(ends[0]).removesuffix(PERCENT_SIGN)}, {form(ends[1]).removesuffix(PERCENT_SIGN)}]"
+    )
+
+
+def count(how_many: int, what: str) -> str:
+    """A count with its noun."""
+    return f"{how_many:,} {what}" + ("" if how_many == 1 else "s")
+
+
+def with_interval(s: Mapping[str, Any], name: str) -> str:
+    """A number of the summary with its 95 % interval."""
+    return f"{number(s[name], 2)} {interval(s[f'{name}_ci'], lambda end: number(end, 2))}"
+
+
+def arrow(s: Mapping[str, Any], before: str, after: str, unit: str) -> str:
+    """Two numbers of the summary, before and after."""
+    return f"{significant(s[before])} → {significant(s[after])} {unit}"
+
+
+def headlines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values of a run of the main job for the terminal, in the words of its report."""
+    s = summary
+    rows = [
+        ("vehicles", f"{s['recording.vehicles']:,} in {count(s['recording.scenes'], 'scene')}"),
+        ("recorded", f"{number(s['recording.seconds'], 1)} s, {s['recording.sightings']:,} sightings"),
+        ("gaps", f"{s['recording.gaps']:,} ({count(s['recording.missing'], 'frame')})"),
+    ]
+    for level in (50, 90, 99):
+        along, across = (percent(s[f"states.coverage_{level}_{axis}"]) for axis in ("along", "across"))
+        rows.append((f"inside {level} % interval", f"{along} along, {across} across"))
+    gain = f"{signed(s['states.log_score_gain'])} over constant velocity"
+    rows.append(("log score per sighting", f"{number(s['states.log_score'], 2)} nats, {gain}"))
+    spread = arrow(s, "accelerations.raw_sd", "accelerations.smoothed_sd", "m/s²")
+    rows.append(("spread of acceleration", spread))
+    if "truth.rows" in s:
+        for quantity, unit in (("position", "m"), ("speed", "m/s"), ("acceleration", "m/s²")):
+            error = arrow(s, f"truth.rmse_{quantity}_raw", f"truth.rmse_{quantity}", unit)
+            rows.append((f"error of {quantity} (RMS)", error))
+    return [*rows, ("time", f"{number(s['seconds.total'], 1)} s")]

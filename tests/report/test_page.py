@@ -1,0 +1,91 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from foresee.report.page import (
+    Figure,
+    Figures,
+    Heading,
+    Items,
+    Key,
+    Page,
+    Section,
+    Table,
+    Text,
+    Tile,
+    Tiles,
+)
+
+SVG = '<svg xmlns="http://www.w3.org/2000/svg"/>'
+BLOCKS = (
+    Text("plain & **bold** <i>words</i>"),
+    Heading("A <heading>"),
+    Items(("one", "two")),
+    Tiles((Tile("label", "1 < 2", "means something"),)),
+    Table(("name", "value"), (("a", "1"), ("b", "<2>")), "A **caption**"),
+    Figure(SVG, 'said "aloud"', "caption", wide=True),
+    Figures((Figure(SVG, "alt"), Figure(SVG, "alt")), "three"),
+    Key((("line", "#123456", "a line"), ("dot", "#654321", "a dot"))),
+)
+VOID = {"meta", "img", "link", "br", "hr"}
+
+
+class Nesting(HTMLParser):
+    """Checks that every tag is closed in the right order, and collects attributes."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.attributes = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def page(*blocks):
+    return Page("A title", "a subtitle", (Section("First part", blocks),), "the end").html()
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: type(block).__name__)
+def test_each_block_is_well_formed_and_escaped(block):
+    parser = Nesting()
+    parser.feed(page(block))
+    assert parser.open == []
+    assert "<i>words" not in block.html()
+    assert "<2>" not in block.html()
+
+
+def test_bold_words_and_nothing_else():
+    assert Text("a **b** <c>").html() == "<p>a <b>b</b> &lt;c&gt;</p>"
+
+
+def test_nothing_is_fetched_and_nothing_runs():
+    parser = Nesting()
+    text = page(*BLOCKS)
+    parser.feed(text)
+    assert "http" not in re.sub(r"http-equiv", "", text)
+    assert "<script" not in text
+    for tag, name, value in parser.attributes:
+        if name in ("src", "href"):
+            assert value.startswith(("data:", "#")), (tag, name, value)
+        assert not name.startswith("on")
+    assert "default-src 'none'" in text
+
+
+def test_every_image_has_words():
+    parser = Nesting()
+    parser.feed(page(*BLOCKS))
+    images = sum(name == "src" for _, name, _ in parser.attributes)
+    assert images == 3
+    assert sum(name == "alt" and bool(value) for _, name, value in parser.attributes) == images
+
+
+def test_links_lead_to_sections():
+    text = page(Text("x"))
+    assert '<a href="#first-part">' in text
+    assert '<section id="first-part">' in text
