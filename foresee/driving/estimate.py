@@ -24,9 +24,9 @@ BATCH_ROWS = 64 * 200  # rows smoothed at a time, which bounds the memory
 def estimate_states(recording: Recording, *, seed: int = 0, progress: Progress | None = None) -> States:
     """Turn recorded positions into smoothed beliefs about the state of every vehicle at every frame.
 
-    The noise of vehicles and sightings is learned on the first part of every scene by the evidence of a
-    filter with several modes; predictions one frame ahead are scored on the rest. Everything is computed in
-    float64, since map coordinates may be millions of metres.
+    The noise of vehicles and sightings is learned on the first part of every scene, as what is most probable
+    given those rows and the priors of `foresee.driving.noise`; predictions one frame ahead are scored on the
+    rest. Everything is computed in float64, since map coordinates may be millions of metres.
 
     Args:
         recording: what was read.

@@ -1,4 +1,4 @@
-"""The noise of a recording: how vehicles move and how their sightings err, learned by evidence."""
+"""The noise of a recording: how vehicles move and how their sightings err, learned with a prior."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
