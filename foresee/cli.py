@@ -76,7 +76,9 @@ def drive(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
     stages: Annotated[
         str | None,
-        typer.Option(help="Comma-separated first stages to run; default: all of them.", metavar="NAMES"),
+        typer.Option(
+            help="First stages to run: states or states,baselines; default: all of them.", metavar="NAMES"
+        ),
     ] = None,
     columns: Annotated[
         list[str] | None,
@@ -92,8 +94,14 @@ def drive(
         Literal["m", "ft"] | None,
         typer.Option(help="Unit of length in the file; default: what the format says."),
     ] = None,
+    gif: Annotated[
+        bool, typer.Option("--gif", help="Write the most telling clip of the replay as replay.gif.")
+    ] = False,
+    png: Annotated[
+        bool, typer.Option("--png", help="Write one picture of it per second into the folder frames.")
+    ] = False,
 ) -> None:
-    """Turn recorded traffic into calibrated beliefs about what each vehicle did."""
+    """Turn recorded traffic into beliefs about what each vehicle did, and judge drivers in it."""
     paths = list(recordings or [])
     chosen_stages = None if stages is None else _split_names(stages)
     column_names = _split_columns(columns)
@@ -113,6 +121,8 @@ def drive(
             columns=column_names,
             frame_rate=frame_rate,
             feet=None if units is None else units == "ft",
+            gif=gif,
+            png=png,
         )
 
 

@@ -17,6 +17,14 @@ class RecordingError(ForeseeError):
     """An input file cannot be read as a recording; the message is one line and names the file."""
 
 
+class RoadError(ForeseeError):
+    """Lanes do not make a road that can be driven on; the message names the lane."""
+
+
+class WorldError(ForeseeError):
+    """Vehicles cannot stand where they were put; the message names them."""
+
+
 class OptionError(ForeseeError):
     """An option has a value that nothing can be done with; the command line ends with status 2."""
 

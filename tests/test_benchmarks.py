@@ -15,8 +15,8 @@ from benchmarks.machine import write_json
 from benchmarks.measure import Entry, Filtered, NotSupported, Options, Report
 
 ROOT = Path(__file__).resolve().parent.parent
-# Tuning takes minutes when every shape is checked, so `make bench` alone runs these.
-LONG = {"bench_thrown_object", "bench_us101"}
+# These take minutes when every shape is checked, so `make bench` alone runs them.
+LONG = {"bench_closed_loop", "bench_thrown_object", "bench_traffic", "bench_us101"}
 NAMES = sorted({path.stem for path in (ROOT / "benchmarks").glob("bench_*.py")} - LONG)
 
 

@@ -86,6 +86,7 @@ def test_defaults_and_options_reach_the_job(tmp_path, monkeypatch, job):
     recording.touch()
     assert invoke("drive") == 0
     options = "--seed 3 -q --stages states,world --columns x=Local_X,y=Local_Y --frame-rate 10 --units ft"
+    options += " --gif --png"
     assert invoke("drive", str(recording), "--out", "there", *options.split()) == 0
     plain, full = job.calls
     assert re.fullmatch(r"foresee-out/\d{4}-\d\d-\d\d-\d{6}", plain.pop("out").as_posix())
@@ -97,6 +98,8 @@ def test_defaults_and_options_reach_the_job(tmp_path, monkeypatch, job):
         "columns": None,
         "frame_rate": None,
         "feet": None,
+        "gif": False,
+        "png": False,
     }
     assert full == {
         "recordings": [recording],
@@ -107,6 +110,8 @@ def test_defaults_and_options_reach_the_job(tmp_path, monkeypatch, job):
         "columns": {"x": "Local_X", "y": "Local_Y"},
         "frame_rate": 10.0,
         "feet": True,
+        "gif": True,
+        "png": True,
     }
 
 

@@ -1,16 +1,20 @@
-"""The front door for recordings: files in, one recording out, whatever the format."""
+"""The front door for recordings: files and folders in, one recording out, whatever the format."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from foresee.driving import commonroad, ngsim, tidy
+from foresee.driving.formats import argoverse, commonroad, exid, highd, interaction, ngsim, tidy, waymo
+from foresee.driving.formats.companions import Beside, gather
+from foresee.driving.formats.rows import MOST_CELLS, shorten
+from foresee.driving.formats.source import decode, parse_json, read_bytes, unpack
+from foresee.driving.formats.table import headless, lanes_of_parquet, read_table
+from foresee.driving.formats.tidy import listed
+from foresee.driving.lanes import lanes_from_text
 from foresee.driving.recording import CHANNELS, Recording
-from foresee.driving.rows import MOST_CELLS, shorten
-from foresee.driving.source import decode, read_bytes, unpack
-from foresee.driving.table import headless, read_table
 from foresee.errors import RecordingError
 
 
@@ -21,14 +25,26 @@ def read_recording(
     frame_rate: float | int | None = None,
     units: str | None = None,
 ) -> Recording:
-    """Read one or more files of recorded traffic; the format is told by their content, not their names.
+    """Read files or folders of recorded traffic; the format is told by their content, not their names.
 
-    Known are CommonRoad XML, tables with named columns (CSV or Parquet) and NGSIM's own layouts, each
-    plain or gzipped.
+    Known are, plain or gzipped:
+
+    - CommonRoad XML, with its lanelets;
+    - tables with one row per sighting and named columns, CSV or Parquet;
+    - NGSIM's own layouts, with or without a header;
+    - highD, and exiD with its siblings: a folder, or XX_tracks.csv with its XX_tracksMeta.csv and
+      XX_recordingMeta.csv beside it;
+    - INTERACTION's CSV of vehicles or of pedestrians;
+    - Argoverse 2's scenarios as Parquet, with the map log_map_archive_<scenario>.json beside them;
+    - scenes of the Waymo Open Motion Dataset as JSON, the way Nocturne and GPUDrive keep them.
+
+    A Lanelet2 map (.osm) for INTERACTION or exiD is given as another path; otherwise it is map.osm beside the
+    recording, or the only .osm there. `recording.notes` say which map was taken and what was left out.
 
     Args:
-        paths: the file or files. Scenes of several files stay apart.
-        columns: what the file calls its columns, as {"x": "Local_X"}, where it uses names of its own.
+        paths: the files or folders. Scenes of several files stay apart.
+        columns: what the file calls its columns, as {"x": "Local_X"}, where it uses names of its own; a table
+            is then read by these names, whatever its layout.
         frame_rate: frames per second [Hz], where the file only counts frames.
         units: unit of length in the file, "m" or "ft"; by default what the format says (NGSIM: feet).
 
@@ -38,12 +54,21 @@ def read_recording(
     several = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if not several:
         raise RecordingError("expected at least one file, got none")
+    files, beside = gather(several, together=not columns)
     recordings = [
         recording_from_bytes(
-            read_bytes(path), shorten(path, 200), columns=columns, frame_rate=frame_rate, units=units
+            read_bytes(path),
+            shorten(path, 200),
+            columns=columns,
+            frame_rate=frame_rate,
+            units=units,
+            beside=replace(beside, path=path),
         )
-        for path in several
+        for path in files
     ]
+    spare = [path for path in (*beside.maps, *beside.walkers.values()) if path not in beside.used]
+    if spare:
+        raise RecordingError(f"{spare[0]}: expected what belongs to a recording, got what none of them takes")
     return recordings[0] if len(recordings) == 1 else join_recordings(recordings)
 
 
@@ -54,8 +79,17 @@ def recording_from_bytes(
     columns: Mapping[str, str] | None = None,
     frame_rate: float | int | None = None,
     units: str | None = None,
+    beside: Beside | None = None,
 ) -> Recording:
     """Read the content of a file; `source` names it in errors. Options as in `read_recording`.
+
+    Args:
+        data: the content.
+        source: names it in errors, and its scene where the file does not.
+        columns: names of its columns.
+        frame_rate: frames per second [Hz].
+        units: unit of length.
+        beside: where companions and maps are; by default there are none.
 
     Raises:
         RecordingError: one line that says what was expected and what came.
@@ -63,21 +97,52 @@ def recording_from_bytes(
     data = unpack(data, source)
     scene = Path(source).name.split(".")[0] or "scene"
     begin = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-    if begin == b"<" or data[:4] in (b"\xff\xfe<\0", b"\xfe\xff\0<"):
+    clock = {"frame_rate": frame_rate, "units": units}
+    if begin in (b"<", b"{", b"[") or data[:4] in (b"\xff\xfe<\0", b"\xfe\xff\0<"):
         if columns:
-            raise RecordingError(f"{source}: --columns is for tables, got an XML file")
-        return commonroad.recording_from_commonroad(data, source, frame_rate=frame_rate, units=units)
-    options = {"columns": columns, "frame_rate": frame_rate, "units": units}
-    if begin in (b"{", b"["):
-        raise RecordingError(f"{source}: expected CommonRoad XML, CSV or Parquet, got JSON")
+            raise RecordingError(
+                f"{source}: --columns is for tables, got {'JSON' if begin in b'{[' else 'an XML'} file"
+            )
+        if begin in (b"{", b"["):
+            return _recording_from_json(data, source, scene, clock)
+        return commonroad.recording_from_commonroad(data, source, **clock)
     if data[:4] != b"PAR1":
         text = decode(data, source)
         if headless(text) and "," not in text.lstrip().split("\n")[0]:
-            return ngsim.recording_from_text(text, source, scene, **options)
+            return ngsim.recording_from_text(text, source, scene, columns=columns, **clock)
     table = read_table(data, source)
     if ngsim.is_ngsim(table.columns):
-        return ngsim.recording_from_ngsim(table, source, scene, **options)
-    return tidy.recording_from_table(table, source, scene, **options)
+        return ngsim.recording_from_ngsim(table, source, scene, columns=columns, **clock)
+    if not columns:
+        beside = beside or Beside()
+        if highd.is_highd(table.columns):
+            return highd.recording_from_highd(table, source, beside, **clock)
+        if exid.is_exid(table.columns):
+            return exid.recording_from_exid(table, source, beside, **clock)
+        if argoverse.is_argoverse(table.columns):
+            return argoverse.recording_from_argoverse(table, source, scene, beside, **clock)
+        if interaction.is_interaction(table.columns):
+            return interaction.recording_from_interaction(table, source, scene, beside, **clock)
+    recording = tidy.recording_from_table(table, source, scene, columns=columns, **clock)
+    kept = lanes_of_parquet(data) if data[:4] == b"PAR1" else None
+    return recording if kept is None else _with_kept(recording, kept)
+
+
+def _recording_from_json(data: bytes, source: str, scene: str, clock: Mapping[str, Any]) -> Recording:
+    content = parse_json(data, source)
+    if "lane_segments" in content:
+        raise RecordingError(f"{source}: expected recorded traffic, got the map of an Argoverse 2 scenario")
+    if "objects" not in content:
+        raise RecordingError(
+            f"{source}: expected the JSON of a Waymo scene, with objects, "
+            f"got {listed(list(content)) or 'nothing'}"
+        )
+    return waymo.recording_from_waymo(content, source, scene, **clock)
+
+
+def _with_kept(recording: Recording, text: str) -> Recording:
+    maps = {scene: lanes for scene, lanes in lanes_from_text(text).items() if scene in recording.scenes()}
+    return replace(recording, lanes=maps).validate()
 
 
 def join_recordings(recordings: list[Recording]) -> Recording:
@@ -100,8 +165,8 @@ def join_recordings(recordings: list[Recording]) -> Recording:
             f"expected at most {MOST_CELLS:,} cells of vehicles × frames, got more; read fewer files"
         )
 
-    def wide(array: np.ndarray) -> np.ndarray:
-        return np.pad(array, ((0, 0), (0, frames - array.shape[1])))
+    def wide(array: np.ndarray, filled: int = 0) -> np.ndarray:
+        return np.pad(array, ((0, 0), (0, frames - array.shape[1])), constant_values=filled)
 
     joined = {
         name: np.concatenate([getattr(recording, name) for recording in recordings])
@@ -124,10 +189,20 @@ def join_recordings(recordings: list[Recording]) -> Recording:
                     for r, b in zip(recordings, blank, strict=True)
                 ]
             )
+    if any(recording.lane is not None for recording in recordings):
+        joined["lane"] = np.concatenate(
+            [wide(np.full(r.seen.shape, -1) if r.lane is None else r.lane, -1) for r in recordings]
+        )
+    names = _distinct_scenes(recordings)
     return replace(
         first,
         source=f"{len(recordings)} files, {first.source} to {recordings[-1].source}",
-        scene=_distinct_scenes(recordings),
+        scene=np.array(
+            [new[s] for r, new in zip(recordings, names, strict=True) for s in r.scene.tolist()], dtype=object
+        ),
+        lanes={
+            new[s]: lanes for r, new in zip(recordings, names, strict=True) for s, lanes in r.lanes.items()
+        },
         given=given,
         truth=None,
         notes=tuple(f"{r.source}: {note}" for r in recordings for note in r.notes),
@@ -135,16 +210,17 @@ def join_recordings(recordings: list[Recording]) -> Recording:
     ).validate()
 
 
-def _distinct_scenes(recordings: list[Recording]) -> np.ndarray:
+def _distinct_scenes(recordings: list[Recording]) -> list[dict[str, str]]:
+    """For each recording, old name of a scene -> new one that no other has."""
     taken: set[str] = set()
-    names: list[str] = []
+    renamed: list[dict[str, str]] = []
     for recording in recordings:
-        renamed = {}
+        names = {}
         for scene in recording.scenes():
             name, number = scene, 2
             while name in taken:
                 name, number = f"{scene} ({number})", number + 1
             taken.add(name)
-            renamed[scene] = name
-        names += [renamed[scene] for scene in recording.scene.tolist()]
-    return np.array(names, dtype=object)
+            names[scene] = name
+        renamed.append(names)
+    return renamed

@@ -9,10 +9,12 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int, Shaped
 
+from foresee.driving.lanes import Lane, check_lanes, lanes_to_text
 from foresee.errors import RecordingError
 from foresee.storage import whole_file
 
 CHANNELS = ("heading", "speed", "acceleration")
+LANES_KEY = "foresee.lanes"  # where a Parquet file keeps the map
 TRUTHS = ("x", "y", "heading", "speed", "acceleration", "curvature")
 
 
@@ -82,6 +84,9 @@ class Recording:
         speed: recorded speed [m/s].
         acceleration: recorded acceleration along the heading [m/s²].
         given: for each recorded channel, where the file had a value.
+        lane: the file's own number of the lane a vehicle is in, -1 where unknown or not seen; where `lanes`
+            have numbers as names, it is one of them.
+        lanes: name of each scene -> the lanes of its map; scenes without a map are left out.
         notes: what had to be done to the file, with counts.
         truth: what really happened, for simulated traffic.
     """
@@ -101,6 +106,8 @@ class Recording:
     speed: Float[np.ndarray, "V T"] | None = None
     acceleration: Float[np.ndarray, "V T"] | None = None
     given: Mapping[str, Bool[np.ndarray, "V T"]] = field(default_factory=dict)
+    lane: Int[np.ndarray, "V T"] | None = None
+    lanes: Mapping[str, tuple[Lane, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     truth: Truth | None = None
 
@@ -160,9 +167,13 @@ class Recording:
                 return value[keep] if value.ndim == 1 else value[keep, :last]
             if isinstance(value, Truth):
                 return Truth(**{f.name: cut(getattr(value, f.name)) for f in fields(Truth)})
-            return {name: cut(mask) for name, mask in value.items()} if isinstance(value, dict) else value
+            return value
 
-        return replace(self, **{f.name: cut(getattr(self, f.name)) for f in fields(self)})
+        kept = {f.name: cut(getattr(self, f.name)) for f in fields(self)}
+        kept["given"] = {name: cut(mask) for name, mask in self.given.items()}
+        there = set(self.scene[keep].tolist())
+        kept["lanes"] = {name: lanes for name, lanes in self.lanes.items() if name in there}
+        return replace(self, **kept)
 
     def tracks(self) -> Tracks:
         """Move every vehicle's first sighting to column 0 and cut to the longest track."""
@@ -201,10 +212,14 @@ class Recording:
                 raise RecordingError(f"expected a positive {name} of every vehicle, got {size.min()}")
         if len(set(zip(self.scene.tolist(), self.vehicle.tolist(), strict=True))) < self.vehicles:
             raise RecordingError("expected each vehicle once in its scene, got the same name twice")
+        for name, lanes in self.lanes.items():
+            if name not in self.scenes():
+                raise RecordingError(f"expected lanes of the scenes {_few(self.scenes())}, got {name!r}")
+            check_lanes(lanes)
         return self
 
     def _check_arrays(self, shape: tuple[int, ...]) -> None:
-        arrays = {name: getattr(self, name) for name in ("x", "y", *CHANNELS)}
+        arrays = {name: getattr(self, name) for name in ("x", "y", "lane", *CHANNELS)}
         arrays |= {f"given[{name}]": mask for name, mask in self.given.items()}
         if self.truth is not None:
             arrays |= {f"truth.{f.name}": getattr(self.truth, f.name) for f in fields(Truth)}
@@ -233,10 +248,10 @@ class Recording:
             "y": self.y[v, t],
         }
         table = pl.DataFrame(columns)
-        for name in CHANNELS:
+        for name in ("lane", *CHANNELS):
             values = getattr(self, name)
             if values is not None:
-                there = self.given[name][v, t]
+                there = values[v, t] >= 0 if name == "lane" else self.given[name][v, t]
                 column = pl.Series(name, values[v, t])
                 table = table.with_columns(pl.select(pl.when(pl.Series(there)).then(column)).to_series())
         if self.truth is not None:
@@ -248,7 +263,7 @@ class Recording:
         """Write the sightings as .parquet or .csv; the file appears whole or not at all.
 
         `read_recording` gives the same arrays back, except for frames after the last sighting of a scene,
-        the notes and the truth where a vehicle was not seen.
+        the notes and the truth where a vehicle was not seen. The map is kept by .parquet only.
 
         Raises:
             RecordingError: if the ending is another one or the folder cannot be written.
@@ -259,7 +274,11 @@ class Recording:
         table = self.to_frame()
         try:
             with whole_file(path) as temporary, temporary.open("wb") as file:
-                table.write_parquet(file) if path.suffix == ".parquet" else table.write_csv(file)
+                if path.suffix == ".csv":
+                    table.write_csv(file)
+                else:
+                    lanes = {LANES_KEY: lanes_to_text(self.lanes)} if self.lanes else None
+                    table.write_parquet(file, metadata=lanes)
         except OSError as error:
             raise RecordingError(f"{path}: cannot be written: {error.strerror or error}") from None
         return path

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from foresee.driving.lanes import Lane
 from foresee.driving.recording import Recording, Truth
-from foresee.driving.traffic import Traffic, start_traffic, step_traffic
+from foresee.driving.traffic import LANE_WIDTH, MERGE_LANE, Traffic, start_traffic, step_traffic
 from foresee.errors import RecordingError
+
+LANE_STEP = 5.0  # m; how densely the lanes' boundaries are drawn
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ def synthetic_recording(
         jitter: how positions are seen.
 
     Returns:
-        The recording, with `truth`; x and y are the centre of each vehicle.
+        The recording, with `truth` and the `lanes` that were driven on; x and y are the centre of each
+        vehicle.
 
     Raises:
         RecordingError: if a number is out of range, or no vehicle is seen twice.
@@ -152,5 +156,29 @@ def _record(
         x=np.where(seen, x, 0.0),
         y=np.where(seen, y, 0.0),
         seen=seen,
+        lanes={"synthetic": _lanes(traffic)},
         notes=("simulated: the truth is known",),
     )
+
+
+def _lanes(traffic: Traffic) -> tuple[Lane, ...]:
+    """The lanes as far as vehicles are seen on them, from the left; the last one ends early."""
+    lanes = []
+    for k in range(MERGE_LANE + 1):
+        end = traffic.merge_end if k == MERGE_LANE else traffic.end
+        along = np.linspace(traffic.begin, end, max(round((end - traffic.begin) / LANE_STEP), 1) + 1)
+        x, y, heading, _ = traffic.road(along).T
+        left, right = (
+            np.stack([x - offset * np.sin(heading), y + offset * np.cos(heading)], axis=1)
+            for offset in (LANE_WIDTH * (0.5 - k), LANE_WIDTH * (-0.5 - k))
+        )
+        lanes.append(
+            Lane(
+                str(k),
+                left,
+                right,
+                left_neighbour=str(k - 1) if k > 0 else None,
+                right_neighbour=str(k + 1) if k < MERGE_LANE else None,
+            )
+        )
+    return tuple(lanes)

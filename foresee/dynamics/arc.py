@@ -15,9 +15,9 @@ def sinc(angle: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def arc(
-    x: Float[Array, ""],
-    y: Float[Array, ""],
-    heading: Float[Array, ""],
+    x: Float[Array, "*shape"],
+    y: Float[Array, "*shape"],
+    heading: Float[Array, "*shape"],
     length: Any,
     turn: Any,
     middle: Any = 0.5,

@@ -1,8 +1,8 @@
-"""The main job: recorded traffic in, calibrated beliefs about every vehicle out.
+"""The main job: recorded traffic in, calibrated beliefs and judged drivers out.
 
 The stages run one after the other, and each builds on what the ones before it found out:
 
-    read  →  states  →  write, report
+    read  →  states  →  baselines  →  report
 
 A stage adds its name to `STAGES`, its numbers to the summary and its sections to the report.
 """
@@ -16,6 +16,7 @@ from tempfile import TemporaryFile
 from time import perf_counter
 
 import jax
+import polars as pl
 
 from foresee import __version__
 from foresee.driving.accuracy import accelerations, one_step_scores, truth_scores
@@ -26,12 +27,16 @@ from foresee.driving.states import States
 from foresee.driving.synthetic import synthetic_recording
 from foresee.errors import OptionError
 from foresee.jobs import summary as numbers
+from foresee.jobs.baselines import Baselines, run_baselines
+from foresee.jobs.replay import clips_of, draw_pictures, remove_pictures
 from foresee.jobs.terminal import Terminal
+from foresee.report.baselines import Driven
 from foresee.report.drive import Findings, draw_figures, drive_page
 from foresee.report.words import headlines
 from foresee.storage import whole_file
 
-STAGES = ("states",)
+RESULTS = ("report.html", "states.parquet", "baselines.parquet", "summary.json")
+STAGES = ("states", "baselines")
 
 
 def drive(
@@ -44,10 +49,13 @@ def drive(
     columns: Mapping[str, str] | None = None,
     frame_rate: float | None = None,
     feet: bool | None = None,
+    gif: bool = False,
+    png: bool = False,
 ) -> Path:
-    """Read recordings, estimate what every vehicle did, and write states.parquet, report.html, summary.json.
+    """Read recordings, estimate what every vehicle did, let baselines drive instead, and write the results.
 
-    Every file appears whole or not at all.
+    These are states.parquet, baselines.parquet, report.html and summary.json; every file appears whole or
+    not at all.
 
     Args:
         recordings: files to read; none: a synthetic recording whose truth is known.
@@ -58,6 +66,8 @@ def drive(
         columns: what the file calls its columns, as {"x": "Local_X"}.
         frame_rate: frames per second [Hz], where the file only counts frames.
         feet: whether lengths in the file are feet; None: what its format says.
+        gif: whether to write the most telling clip of the replay as replay.gif.
+        png: whether to write pictures of it into the folder frames.
 
     Returns:
         The folder with the results.
@@ -71,6 +81,8 @@ def drive(
     chosen = choose_stages(stages)
     if not recordings and (columns or frame_rate is not None or feet is not None):
         raise OptionError("columns, frame rate and units describe a file, and no recording is named")
+    if (gif or png) and "baselines" not in chosen:
+        raise OptionError("pictures of the replay need the stage baselines, and it is not among the stages")
     terminal = Terminal(quiet)
     _keep_compiled()
     with _writable_folder(out):
@@ -80,17 +92,22 @@ def drive(
             terminal.remark(f"note: {note}")
         with terminal.step("states") as progress:
             states = estimate_states(recording, seed=seed, progress=progress)
-            _write_states(out, states)
+            _clear(out)
+            _write_table(out / "states.parquet", states.to_frame())
+        baselines = _drive_instead(states, terminal, out, seed) if "baselines" in chosen else None
         with terminal.step("report") as progress:
-            findings = _score(states, chosen, seed)
+            findings = _score(states, baselines, chosen, seed)
             figures = draw_figures(findings, progress)
+            if findings.driven is not None:
+                draw_pictures(findings.driven.clips, out, gif=gif, png=png, progress=progress)
             seconds = {f"seconds.{name}": value for name, value in terminal.seconds.items()}
             findings.summary.update(seconds, **{"seconds.total": perf_counter() - started})
             with whole_file(out / "report.html") as temporary:
                 temporary.write_text(drive_page(findings, figures).html(), encoding="utf-8")
             numbers.write_summary(out / "summary.json", findings.summary)
     terminal.table(recording.source, headlines(findings.summary))
-    terminal.result(f"results in {out}: report.html, states.parquet, summary.json")
+    written = [name for name in (*RESULTS, "replay.gif") if (out / name).exists()]
+    terminal.result(f"results in {out}: {', '.join(written)}")
     return out
 
 
@@ -132,17 +149,31 @@ def _read(
     return read_recording(recordings, columns=columns, frame_rate=frame_rate, units=units)
 
 
-def _write_states(out: Path, states: States) -> None:
-    """Write the table, and take away what an earlier run said about other states."""
+def _clear(out: Path) -> None:
+    """Take away what an earlier run said about other states."""
+    for stale in RESULTS:
+        (out / stale).unlink(missing_ok=True)
+    remove_pictures(out)
+
+
+def _write_table(path: Path, table: pl.DataFrame) -> None:
     buffer = io.BytesIO()  # so that a full disk is met by Python, as an OSError
-    states.to_frame().write_parquet(buffer)
-    with whole_file(out / "states.parquet") as temporary:
+    table.write_parquet(buffer)
+    with whole_file(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
-        for stale in ("report.html", "summary.json"):
-            (out / stale).unlink(missing_ok=True)
 
 
-def _score(states: States, stages: tuple[str, ...], seed: int) -> Findings:
+def _drive_instead(states: States, terminal: Terminal, out: Path, seed: int) -> Baselines:
+    with terminal.step("baselines") as progress:
+        baselines = run_baselines(states, seed=seed, progress=progress)
+        if baselines.evaluations:
+            _write_table(out / "baselines.parquet", baselines.table())
+    for note in baselines.notes:
+        terminal.remark(f"note: {note}")
+    return baselines
+
+
+def _score(states: States, baselines: Baselines | None, stages: tuple[str, ...], seed: int) -> Findings:
     one_step, truth = one_step_scores(states), truth_scores(states)
     summary = {
         "version": __version__,
@@ -154,7 +185,12 @@ def _score(states: States, stages: tuple[str, ...], seed: int) -> Findings:
         **numbers.acceleration_numbers(*accelerations(states)),
         **numbers.truth_numbers(truth),
     }
-    return Findings(states, one_step, truth, numbers.plain(summary))
+    driven = None
+    if baselines is not None:
+        summary |= numbers.baselines_numbers(baselines, len(states.recording.scenes()), seed=seed)
+        if baselines.evaluations:
+            driven = Driven(baselines.table(), clips_of(baselines, seed=seed))
+    return Findings(states, one_step, truth, numbers.plain(summary), driven)
 
 
 @contextmanager

@@ -3,8 +3,11 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from foresee.driving.accuracy import (
     AXES,
@@ -16,6 +19,7 @@ from foresee.driving.accuracy import (
 from foresee.driving.intervals import Estimate
 from foresee.driving.recording import Recording
 from foresee.driving.states import Learned, States
+from foresee.jobs.baselines import DRIVERS, FOUND, FROM_MAP, MODES, Baselines
 from foresee.storage import whole_file
 
 Summary = dict[str, Any]
@@ -99,6 +103,46 @@ def truth_numbers(scores: TruthScores | None) -> Summary:
     out |= _with_interval("truth.nees_mean", scores.nees_mean)
     out["truth.nees_median"] = scores.nees_median
     out["truth.nees_distance"] = scores.nees_distance
+    return out
+
+
+def baselines_numbers(baselines: Baselines, scenes: int, *, seed: int) -> Summary:
+    """What was driven, and how it went; no numbers of drivers where nothing was driven.
+
+    Intervals take scenes for independent of each other. Where there is only one, they take its scenarios for
+    independent, as nothing else can be drawn again.
+    """
+    sources = list(baselines.roads.values())
+    out: Summary = {
+        "scenarios.count": 0,
+        "scenarios.scenes": 0,
+        "scenarios.seconds": 0.0,
+        "scenarios.road": " or ".join(name for name in (FROM_MAP, FOUND) if name in sources) or None,
+        "scenarios.roads_from_map": sources.count(FROM_MAP),
+        "scenarios.roads_found": sources.count(FOUND),
+        "scenarios.roads_missing": scenes - len(sources),
+        "scenarios.notes": list(baselines.notes),
+    }
+    scenarios = baselines.scenarios
+    if scenarios is None:
+        return out
+    by_scene = len(set(scenarios.groups)) > 1
+    out |= {
+        "scenarios.count": len(scenarios),
+        "scenarios.scenes": len(set(scenarios.groups)),
+        "scenarios.seconds": float(np.sum(np.asarray(scenarios.scenario.frames)) * scenarios.dt),
+        "scenarios.independent": "scenes" if by_scene else "scenarios",
+        "scenarios.drivers": list(DRIVERS),
+        "scenarios.modes": list(MODES),
+    }
+    if not by_scene:
+        scenarios = replace(scenarios, groups=scenarios.names)
+    for evaluation in baselines.evaluations:
+        prefix = f"drivers.{evaluation.driver}.{evaluation.mode}"
+        out[f"{prefix}.failures"] = int(evaluation.table["fail"].sum())
+        out[f"{prefix}.seconds"] = evaluation.seconds
+        for name, estimate in replace(evaluation, scenarios=scenarios).summary(seed=seed).items():
+            out |= _with_interval(f"{prefix}.{name}", estimate)
     return out
 
 

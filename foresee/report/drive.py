@@ -7,19 +7,8 @@ from typing import Any
 from foresee.driving.accuracy import COMPARED, LEVELS, OneStepScores, TruthScores
 from foresee.driving.states import QUANTITIES, UNITS, States
 from foresee.report import consistency, paths
-from foresee.report.page import (
-    Block,
-    Figures,
-    Heading,
-    Items,
-    Key,
-    Page,
-    Section,
-    Table,
-    Text,
-    Tile,
-    Tiles,
-)
+from foresee.report.baselines import Driven, draw_drivers, driver_sections, driver_tiles
+from foresee.report.page import Block, Figures, Heading, Items, Key, Page, Section, Table, Text, Tile, Tiles
 from foresee.report.words import count, interval, number, percent, signed, significant, with_interval
 
 REFERENCE = {"centre": "the centre of a vehicle", "front": "the middle of its front"}
@@ -29,12 +18,13 @@ UNIT_OF = {"position": "m", **dict(zip(QUANTITIES, UNITS, strict=True))}
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """All that a run found out: the states, their scores, and the numbers of summary.json."""
+    """All that a run found out: states, their scores, drivers, and the numbers of summary.json."""
 
     states: States
     one_step: OneStepScores
     truth: TruthScores | None
     summary: dict[str, Any]
+    driven: Driven | None = None
 
 
 def draw_figures(findings: Findings, progress: Callable[[str, float], None]) -> dict[str, Block]:
@@ -58,6 +48,8 @@ def draw_figures(findings: Findings, progress: Callable[[str, float], None]) -> 
         out["innovations"] = Figures((*drawn, *([learning] if learning else [])))
     if findings.truth is not None and findings.truth.rows:
         out["nees"] = Figures((consistency.draw_nees(findings.truth),))
+    if findings.driven is not None:
+        out["drivers"] = draw_drivers(findings.summary)
     progress("page", 1.0)
     return out
 
@@ -68,6 +60,7 @@ def drive_page(findings: Findings, figures: Mapping[str, Block]) -> Page:
     sections = [
         Section("What came out", (_tiles(summary),)),
         Section("What was read", (*_reading(summary), figures["map"])),
+        *driver_sections(summary, findings.driven, figures.get("drivers")),
         Section("The learned noise", _noise(findings)),
         Section("Vehicles", _vehicles(findings, figures)),
         Section("Accelerations", _accelerations(summary, figures)),
@@ -76,12 +69,14 @@ def drive_page(findings: Findings, figures: Mapping[str, Block]) -> Page:
     if findings.truth is not None:
         sections.append(Section("Against the truth", _truth(summary, figures)))
     title = "What every vehicle did, and how sure one may be"
+    if findings.driven is not None:
+        title = "What every vehicle did, and how others would have driven"
     vehicles = count(summary["recording.vehicles"], "vehicle")
     subtitle = f"{summary['recording.source']} · {vehicles} · {number(summary['recording.seconds'], 1)} s"
     footer = (
         f"foresee {summary['version']}, seed {summary['seed']}, {number(summary['seconds.total'], 1)} s in "
         "all. The numbers are those of summary.json; states.parquet holds every vehicle in every frame. "
-        "Intervals in brackets are 95 % and treat vehicles, not rows, as independent of each other."
+        "Intervals in brackets are 95 %; those of states treat vehicles, not rows, as independent."
     )
     return Page(title, subtitle, tuple(sections), footer)
 
@@ -115,6 +110,7 @@ def _tiles(summary: Mapping[str, Any]) -> Tiles:
                 "differentiated",
             ),
             *_truth_tiles(s),
+            *driver_tiles(s),
         )
     )
 

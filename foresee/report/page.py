@@ -1,15 +1,18 @@
 """A page of text, tables and figures in one file that opens without a network.
 
-All text is escaped; `**words**` become bold in captions and paragraphs. Nothing on a page is fetched and
-nothing runs: its content policy allows embedded images and its own style only.
+All text is escaped; `**words**` become bold in captions and paragraphs. Nothing on a page is fetched. Its
+content policy allows embedded images, its own style, and no scripts but those of its blocks, by their hashes.
 """
 
 import base64
+import hashlib
 import re
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from typing import Literal
+
+from foresee.report.player import Player
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 Keyed = tuple[tuple[Literal["line", "dot", "band"], str, str], ...]
@@ -77,11 +80,23 @@ class Tiles:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A cell of a table that leads to another place of the page, such as `#clip=2&t=3.2`."""
+
+    text: str
+    target: str
+
+    def html(self) -> str:
+        """Return the link as HTML."""
+        return f'<a href="{escape(self.target)}">{escape(self.text)}</a>'
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows of words and numbers; the first column names the row."""
 
     header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[str | Link, ...], ...]
     caption: str = ""
     words: bool = False
 
@@ -89,8 +104,8 @@ class Table:
         """Return the block as HTML."""
         head = "".join(f'<th scope="col">{escape(name)}</th>' for name in self.header)
         body = "".join(
-            f'<tr><th scope="row">{escape(first)}</th>'
-            + "".join(f"<td>{escape(v)}</td>" for v in rest)
+            f'<tr><th scope="row">{_cell(first)}</th>'
+            + "".join(f"<td>{_cell(v)}</td>" for v in rest)
             + "</tr>"
             for first, *rest in self.rows
         )
@@ -146,7 +161,7 @@ class Key:
         return f'<ul class="key">{"".join(items)}</ul>'
 
 
-Block = Text | Heading | Items | Tiles | Table | Figure | Figures | Key
+Block = Text | Heading | Items | Tiles | Table | Figure | Figures | Key | Player
 
 
 @dataclass(frozen=True)
@@ -179,6 +194,8 @@ class Page:
     def html(self) -> str:
         """Return the page as one self-contained HTML document."""
         style = files("foresee.report").joinpath("style.css").read_text(encoding="utf-8")
+        style += "".join(self._brought("style"))
+        scripts = self._brought("script")
         links = "".join(f'<li><a href="#{s.anchor}">{escape(s.title)}</a></li>' for s in self.sections)
         body = "\n".join(section.html() for section in self.sections)
         return f"""<!DOCTYPE html>
@@ -186,7 +203,7 @@ class Page:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">
 <title>{escape(self.title)}</title>
 <style>
 {style}</style>
@@ -201,9 +218,23 @@ class Page:
 {body}
 </main>
 <footer><p>{_rich(self.footer)}</p></footer>
-</body>
+{"".join(f"<script>{script}</script>" for script in scripts)}</body>
 </html>
 """
+
+    def _brought(self, what: Literal["style", "script"]) -> list[str]:
+        """What the blocks need besides their HTML, each text once."""
+        texts = [getattr(block, what, "") for section in self.sections for block in section.blocks]
+        return [text for text in dict.fromkeys(texts) if text]
+
+
+def _policy(scripts: list[str]) -> str:
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    return POLICY + ("; script-src " + " ".join(f"'sha256-{value}'" for value in hashes) if hashes else "")
+
+
+def _cell(content: str | Link) -> str:
+    return content.html() if isinstance(content, Link) else escape(content)
 
 
 def _rich(text: str) -> str:

@@ -79,4 +79,19 @@ def headlines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         for quantity, unit in (("position", "m"), ("speed", "m/s"), ("acceleration", "m/s²")):
             error = arrow(s, f"truth.rmse_{quantity}_raw", f"truth.rmse_{quantity}", unit)
             rows.append((f"error of {quantity} (RMS)", error))
+    if "scenarios.count" in s:
+        rows += _driver_rows(s)
     return [*rows, ("time", f"{number(s['seconds.total'], 1)} s")]
+
+
+def _driver_rows(s: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if not s["scenarios.count"]:
+        return [("scenarios", "none, see the report")]
+    rows = [("scenarios", f"{s['scenarios.count']:,}, lanes from: {s['scenarios.road']}")]
+    for driver in s["scenarios.drivers"]:
+        parts = []
+        for mode in s["scenarios.modes"]:
+            key = f"drivers.{driver}.{mode}.fail_rate"
+            parts.append(f"{percent(s[key])} {interval(s[f'{key}_ci'], percent)}".strip() + f" {mode}")
+        rows.append((f"{driver} fails", ", ".join(parts)))
+    return rows

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from foresee.driving import Recording, Truth, read_recording, synthetic_recording
+from foresee.driving.lanes import Lane
 from foresee.errors import RecordingError
 
 
@@ -27,10 +28,26 @@ def small(**changes) -> Recording:
     return replace(base, **changes)
 
 
+def mapped(**changes) -> Recording:
+    base = small()
+    edges = np.array([[0.0, 2.0], [20.0, 2.0]])
+    lanes = (
+        Lane("1", edges, edges - 4, ("2",), None, "3", "ramp", 25.0),
+        Lane("2", edges + 20, edges + 16),
+        Lane("3", edges - 4, edges - 8, left_neighbour="1"),
+    )
+    numbers = np.where(base.seen, np.arange(3)[:, None] + 4, -1)
+    numbers[0, 0] = -1
+    return replace(base, lane=numbers, lanes={"a": lanes, "b": lanes[:1]}, **changes)
+
+
 def assert_same_sightings(left: Recording, right: Recording):
     for name in ("scene", "vehicle", "kind", "length", "width", "x", "y", "seen"):
         np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
     assert left.frame_rate == right.frame_rate
+    assert (left.lane is None) == (right.lane is None)
+    if left.lane is not None:
+        np.testing.assert_array_equal(left.lane, right.lane)
     assert set(left.given) == set(right.given)
     for name, mask in left.given.items():
         np.testing.assert_array_equal(mask, right.given[name])
@@ -79,11 +96,37 @@ def test_select():
         ({"given": {}}, "exactly if speed is recorded"),
         ({"seen": np.zeros((3, 5), bool)}, "every vehicle to be seen, got 3 never"),
         ({"scene": np.array(["a", "a", "a"], dtype=object)}, "once in its scene"),
+        ({"lanes": {"c": ()}}, "lanes of the scenes a, b, got 'c'"),
+        ({"lanes": {"a": (Lane("9", np.zeros((2, 2)), np.eye(2)),)}}, "left boundary of lane '9'"),
+        ({"lanes": {"a": (Lane("9", np.eye(2), np.eye(2)),) * 2}}, "got '9' twice"),
     ],
 )
 def test_validate_names_what_is_wrong(changes, words):
     with pytest.raises(RecordingError, match=words):
         small(**changes).validate()
+
+
+def test_lanes_stay_with_their_scenes():
+    recording = mapped().validate()
+    chosen = recording.select(scene="b")
+    assert set(chosen.lanes) == {"b"}
+    assert chosen.lane is not None
+    assert chosen.lane.tolist() == [[6, -1, 6, -1, 6]]
+    assert recording.select(np.array([0])).lanes["a"] == recording.lanes["a"]
+
+
+def test_a_map_is_kept_in_parquet(tmp_path):
+    recording = mapped()
+    again = read_recording(recording.write(tmp_path / "t.parquet"))
+    assert_same_sightings(recording, again)
+    assert set(again.lanes) == {"a", "b"}
+    for scene, lanes in recording.lanes.items():
+        for lane, same in zip(lanes, again.lanes[scene], strict=True):
+            for f in fields(Lane):
+                np.testing.assert_array_equal(getattr(lane, f.name), getattr(same, f.name))
+    csv = read_recording(recording.write(tmp_path / "t.csv"))
+    assert_same_sightings(recording, csv)
+    assert csv.lanes == {}
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

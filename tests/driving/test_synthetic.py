@@ -151,3 +151,24 @@ def test_wrong_options(options, words):
 )
 def test_small_ones(options):
     synthetic_recording(**options)
+
+
+def test_the_lanes_are_those_that_were_driven_on(recording):
+    lanes = recording.lanes["synthetic"]
+    assert [(lane.left_neighbour, lane.right_neighbour) for lane in lanes] == [
+        (None, "1"), ("0", "2"), ("1", "3"), ("2", None)
+    ]  # fmt: skip
+    centres = []
+    for lane in lanes:
+        np.testing.assert_allclose(np.hypot(*(lane.left - lane.right).T), 3.6, atol=1e-6)
+        middle, part = 0.5 * (lane.left + lane.right), np.linspace(0, 1, 5000)
+        every = np.linspace(0, 1, len(middle))
+        centres.append(np.stack([np.interp(part, every, column) for column in middle.T], axis=1))
+    truth = recording.truth
+    at = np.stack([truth.x[truth.present], truth.y[truth.present]], axis=1)[::10]
+    apart = np.min(
+        [np.hypot(*(at[:, None] - line).transpose(2, 0, 1)).min(axis=1) for line in centres], axis=0
+    )
+    assert apart.max() < 1.8 + 0.2  # between two lanes, who changes
+    assert np.median(apart) < 0.1
+    assert recording.select(np.arange(3)).lanes.keys() == {"synthetic"}

@@ -15,10 +15,14 @@ from foresee.driving import synthetic_recording
 from foresee.driving.states import QUANTITIES, Learned, OneStep, States
 from foresee.errors import OptionError, RecordingError
 from foresee.jobs import drive as job
+from foresee.jobs import replay
+from foresee.jobs.baselines import Baselines
 from foresee.jobs.drive import drive
 from foresee.report.words import number, percent
+from tests.evaluations import companions, made_evaluations
 
-RESULTS = ["report.html", "states.parquet", "summary.json"]
+STATES = ["report.html", "states.parquet", "summary.json"]
+RESULTS = ["baselines.parquet", *STATES]
 
 
 def quick_states(recording, *, seed, progress=None) -> States:
@@ -58,9 +62,16 @@ def quick_states(recording, *, seed, progress=None) -> States:
     )
 
 
+def quick_baselines(states, *, seed, progress) -> Baselines:
+    """A stand-in for the evaluation of the baselines, made by hand."""
+    progress("3 of 6 evaluations", 0.5)
+    return Baselines(made_evaluations(), companions(), {"s0": "map", "s1": "map"}, ("one was left out",))
+
+
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(job, "estimate_states", quick_states)
+    monkeypatch.setattr(job, "run_baselines", quick_baselines)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +93,7 @@ def summary_of(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text())
 
 
-def test_writes_three_whole_files(quick, files, tmp_path, capsys):
+def test_writes_whole_files(quick, files, tmp_path, capsys):
     out = drive([files[0]], out=tmp_path / "a" / "b", seed=3)
     assert names(out) == RESULTS
     table = pl.read_parquet(out / "states.parquet")
@@ -97,13 +108,21 @@ def test_writes_three_whole_files(quick, files, tmp_path, capsys):
     assert summary["noise.white_se"] == 0.01
     assert summary["noise.odd_se"] is None
     assert summary["seed"] == 3
-    assert summary["seconds.total"] >= summary["seconds.read"] + summary["seconds.states"]
+    steps = ("seconds.read", "seconds.states", "seconds.baselines")
+    assert summary["seconds.total"] >= sum(summary[name] for name in steps)
+    driven = pl.read_parquet(out / "baselines.parquet")
+    assert driven.height == 6 * summary["scenarios.count"]
+    assert driven["fail"].sum() == 7
+    assert summary["drivers.idm.replay.fail_rate"] == 0.2
     for name in ("coverage_50", "coverage_90", "coverage_99", "coverage_90_along", "coverage_90_across"):
         low, high = summary[f"states.{name}_ci"]
         assert 0 <= low <= summary[f"states.{name}"] <= high <= 1
     captured = capsys.readouterr()
     assert "states: learning" in captured.err
+    assert "baselines: 3 of 6 evaluations" in captured.err
+    assert "note: one was left out" in captured.err
     assert "log score" in captured.out
+    assert "idm fails" in captured.out
     assert "report.html" in captured.out
 
 
@@ -112,6 +131,7 @@ def finished(files, tmp_path_factory):
     """The results of one run that several tests look at."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "estimate_states", quick_states)
+        patch.setattr(job, "run_baselines", quick_baselines)
         return drive([files[0]], out=tmp_path_factory.mktemp("finished"), quiet=True)
 
 
@@ -126,16 +146,55 @@ def test_the_report_shows_the_numbers_of_the_summary(finished):
     assert percent(s["accelerations.raw_over_5"]) in text
     assert f"{s['recording.sightings']:,}" in text
     assert "Against the truth" in text
+    assert "how others would have driven" in text
+    assert percent(s["drivers.none.replay.fail_rate"]) in text
 
 
 def test_the_report_needs_no_network_and_describes_its_images(finished):
     text = (finished / "report.html").read_text()
-    assert "://" not in text
-    assert "<script" not in text
+    assert set(re.findall(r"[a-z]{1,9}://[^\"' ]*", text)) == {
+        "http://www.w3.org/2000/svg"
+    }  # a name, not an address
+    assert "script-src 'sha256-" in text
     sources = re.findall(r'<img alt="([^"]+)" src="([^"]{5})', text)
-    assert len(sources) == text.count("<img") > 10
+    assert len(sources) == text.count("<img ") > 10
     assert all(alt and start == "data:" for alt, start in sources)
     assert len(text) < 4_000_000
+
+
+def test_the_first_stage_alone(quick, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(replay, "write_png", lambda clip, path, time: path.touch())  # it has tests of its own
+    drive([files[0]], out=tmp_path, quiet=True, gif=True, png=True)
+    pictures = sorted(path.name for path in (tmp_path / "frames").iterdir())
+    assert pictures == [f"{second:02d}.png" for second in range(6)]  # from the start to 2 s after the failure
+    assert names(tmp_path) == sorted([*RESULTS, "frames", "replay.gif"])
+    (tmp_path / "frames" / "mine.txt").touch()
+    drive([files[0]], out=tmp_path, quiet=True, stages=("states",))
+    assert names(tmp_path) == sorted([*STATES, "frames"])  # nothing of the run before but what is not ours
+    assert names(tmp_path / "frames") == ["mine.txt"]
+    summary = summary_of(tmp_path)
+    assert not [name for name in summary if name.startswith(("drivers.", "scenarios."))]
+    text = (tmp_path / "report.html").read_text()
+    assert "<script" not in text
+    assert "how sure one may be" in text
+    assert "Drivers compared" not in text
+
+
+def test_nothing_to_drive_still_gives_a_whole_report(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(job, "estimate_states", quick_states)
+
+    def none(*_, **__):
+        return Baselines((), (), {}, ("scene a is left out",))
+
+    monkeypatch.setattr(job, "run_baselines", none)
+    drive([files[1]], out=tmp_path, gif=True)
+    assert names(tmp_path) == STATES
+    assert summary_of(tmp_path)["scenarios.count"] == 0
+    assert summary_of(tmp_path)["scenarios.road"] is None
+    assert "scene a is left out" in (tmp_path / "report.html").read_text()
+    captured = capsys.readouterr()
+    assert "none, see the report" in captured.out
+    assert "scene a is left out" in captured.err
 
 
 def test_several_recordings_without_truth_and_quietly(quick, files, tmp_path, capsys):
@@ -148,12 +207,14 @@ def test_several_recordings_without_truth_and_quietly(quick, files, tmp_path, ca
     assert "Against the truth" not in (out / "report.html").read_text()
 
 
-def test_two_rows_are_enough(quick, tmp_path):
+def test_two_rows_are_enough(tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "estimate_states", quick_states)
     short = tmp_path / "short.csv"
     short.write_text("id,frame,x,y\n1,0,0,0\n1,1,1,0\n")
     out = drive([short], out=tmp_path / "out", quiet=True, frame_rate=10.0)
-    assert names(out) == RESULTS
+    assert names(out) == STATES
     assert summary_of(out)["accelerations.raw_sd"] is None
+    assert "expected a vehicle to be seen over at least 15 m" in summary_of(out)["scenarios.notes"][0]
 
 
 def test_columns_and_units_reach_the_reader(quick, tmp_path):
@@ -169,10 +230,12 @@ def test_columns_and_units_reach_the_reader(quick, tmp_path):
 def test_options_without_a_file_are_refused(tmp_path):
     with pytest.raises(OptionError, match="no recording"):
         drive([], out=tmp_path / "out", frame_rate=10.0)
+    with pytest.raises(OptionError, match="need the stage baselines"):
+        drive([], out=tmp_path / "out", stages=("states",), gif=True)
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("stages", [("world",), ("states", "states"), ("states", "fly"), ()])
+@pytest.mark.parametrize("stages", [("world",), ("baselines",), ("states", "states"), ("states", "fly"), ()])
 def test_stages_that_cannot_run(stages, tmp_path):
     with pytest.raises(OptionError, match=r"expected .*states"):
         drive([], out=tmp_path / "out", stages=stages)
@@ -180,7 +243,8 @@ def test_stages_that_cannot_run(stages, tmp_path):
 
 
 def test_all_stages_by_default():
-    assert job.choose_stages(None) == job.choose_stages(("states",)) == job.STAGES
+    assert job.choose_stages(None) == job.choose_stages(("states", "baselines")) == job.STAGES
+    assert job.choose_stages(("states",)) == ("states",)
 
 
 def test_an_unwritable_folder_is_met_before_any_work(monkeypatch, tmp_path):
@@ -218,7 +282,7 @@ def test_a_failure_in_the_report_does_not_leave_an_old_one(quick, files, tmp_pat
     monkeypatch.setattr(job, "draw_figures", fail)
     with pytest.raises(OSError, match="No space"):
         drive([files[0]], out=tmp_path, quiet=True, seed=1)
-    assert names(tmp_path) == ["states.parquet"]  # nothing that describes other states
+    assert names(tmp_path) == ["baselines.parquet", "states.parquet"]  # nothing that describes other states
 
 
 def run_command(tmp_path: Path, recording: Path, change: str) -> subprocess.Popen:
@@ -232,6 +296,7 @@ def run_command(tmp_path: Path, recording: Path, change: str) -> subprocess.Pope
         "from foresee import cli\n"
         "from foresee.jobs import drive as job\n"
         "job.estimate_states = stand_in.quick_states\n"
+        "job.run_baselines = stand_in.quick_baselines\n"
         "def wait(*_, **__):\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"
@@ -250,9 +315,10 @@ def run_command(tmp_path: Path, recording: Path, change: str) -> subprocess.Pope
     [
         ("job.estimate_states = wait", []),
         ("from pathlib import Path; Path.write_bytes = wait", []),
-        ("job.draw_figures = wait", ["states.parquet"]),
-        ("Path = type(job.Path()); Path.write_text = wait", ["states.parquet"]),
-        ("job.numbers.write_summary = wait", ["report.html", "states.parquet"]),
+        ("job.run_baselines = wait", ["states.parquet"]),
+        ("job.draw_figures = wait", ["baselines.parquet", "states.parquet"]),
+        ("Path = type(job.Path()); Path.write_text = wait", ["baselines.parquet", "states.parquet"]),
+        ("job.numbers.write_summary = wait", ["baselines.parquet", "report.html", "states.parquet"]),
     ],
 )
 def test_an_interruption_leaves_whole_files_only(change, kept, files, tmp_path):
@@ -282,10 +348,10 @@ def test_a_full_disk_is_one_line_and_no_half_file(files, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_whole_job(files, tmp_path):
-    out = drive([files[0]], out=tmp_path, quiet=True)
+def test_the_first_stage_as_it_is(files, tmp_path):
+    out = drive([files[0]], out=tmp_path, quiet=True, stages=("states",))
     summary = summary_of(out)
-    assert names(out) == RESULTS
+    assert names(out) == STATES
     assert summary["truth.rmse_position"] < summary["truth.rmse_position_raw"]
     assert summary["truth.rmse_speed"] < 0.5 * summary["truth.rmse_speed_raw"]
     assert summary["truth.rmse_acceleration"] < 0.1 * summary["truth.rmse_acceleration_raw"]

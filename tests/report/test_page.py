@@ -9,6 +9,7 @@ from foresee.report.page import (
     Heading,
     Items,
     Key,
+    Link,
     Page,
     Section,
     Table,
@@ -89,3 +90,9 @@ def test_links_lead_to_sections():
     text = page(Text("x"))
     assert '<a href="#first-part">' in text
     assert '<section id="first-part">' in text
+
+
+def test_a_cell_can_lead_to_another_place():
+    table = Table(("what", "when"), ((Link("a & b", "#clip=2&t=1.5"), "1 <s>"),))
+    assert '<a href="#clip=2&amp;t=1.5">a &amp; b</a>' in table.html()
+    assert "<td>1 &lt;s&gt;</td>" in table.html()
