@@ -1,5 +1,6 @@
 """Traffic: vehicle-steps per second, what they cost as a world grows, the gradient, and sane physics."""
 
+import os
 import statistics
 import sys
 import time
@@ -245,6 +246,10 @@ def diagram(report: measure.Report) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Measure speed, growth and gradient, and check the physics."""
     options = measure.options(__doc__, arguments)
+    if not options.quick:
+        jax.config.update(
+            "jax_num_cpu_devices", os.cpu_count() or 1
+        )  # a device per core, which worlds are spread over
     report = measure.Report("traffic", CLAIM, options)
     speed(report)
     growth(report)

@@ -43,7 +43,7 @@ def libsumo(vehicles: int, steps: int, *, metrics: bool) -> float:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "road.net.xml").write_text(_network())
-        (folder / "traffic.rou.xml").write_text(_traffic(vehicles, metrics=metrics))
+        (folder / "traffic.rou.xml").write_text(_traffic(vehicles, folder if metrics else None))
         command = ["sumo", "-n", str(folder / "road.net.xml"), "-r", str(folder / "traffic.rou.xml")]
         command += ["--step-length", "0.1", "--collision.action", "warn", "--no-warnings", "--no-step-log"]
         sumo.start(command)
@@ -80,13 +80,15 @@ def _network() -> str:
     )
 
 
-def _traffic(vehicles: int, *, metrics: bool) -> str:
+def _traffic(vehicles: int, metrics: Path | None) -> str:
+    """All vehicles on the road at once; the safety device writes into the folder, if there is one."""
     each = "".join(
         f'<vehicle id="v{i}" type="car" route="r" depart="0" departLane="{i % 3}" '
         f'departPos="{50 + SPACING * (i // 3) + 3 * (i % 3)}" departSpeed="{SPEED}"/>'
         for i in range(vehicles)
     )
     device = '<param key="has.ssm.device" value="true"/><param key="device.ssm.measures" value="TTC"/>'
+    device += f'<param key="device.ssm.file" value="{metrics}/ssm.xml"/>'
     return (
         '<routes><vType id="car" carFollowModel="IDM" length="4.7" width="1.9" accel="1.4" decel="2.0" '
         f'tau="1.5" minGap="2" maxSpeed="33.3">{device if metrics else ""}</vType>'

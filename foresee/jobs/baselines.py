@@ -19,11 +19,14 @@ from foresee.driving.recorded import scenarios_from_states
 from foresee.driving.recording import Tracks
 from foresee.driving.road import Road
 from foresee.driving.scenario import Scenarios
+from foresee.driving.sensing import Sensing
 from foresee.driving.simulate import Mode
 from foresee.driving.states import States
 from foresee.errors import RecordingError, RoadError
 
-DRIVERS = ("expert", "none", "idm")
+DRIVERS = ("expert", "none", "idm", "idm_sensing")
+# What the last one sees with: the noise under which carried doubt has to show in comfort.
+SENSING = Sensing(position_sd=1.0, velocity_sd=2.0, dropout=0.1)
 MODES: tuple[Mode, ...] = ("replay", "reactive")
 SECONDS, LONGEST = 3.0, 20.0  # a vehicle must be there so long, and is driven no longer than that [s]
 AT_ONCE = 2  # evaluations under way: most of the time is compilation, which keeps one core busy
@@ -213,7 +216,15 @@ def drive_all(scenarios: Scenarios, *, seed: int, progress: Progress) -> tuple[E
         out = []
         for name, driver in drivers.items():
             tell = _named(follow, name)
-            done = evaluate(driver, scenarios, mode, key=jax.random.key(seed), keep=keep, progress=tell)
+            done = evaluate(
+                driver,
+                scenarios,
+                mode,
+                sensing=_sensing(name),
+                key=jax.random.key(seed),
+                keep=keep,
+                progress=tell,
+            )
             out.append(replace(done, driver=name))
         return out
 
@@ -243,7 +254,12 @@ def watch(evaluation: Evaluation, places: Int[np.ndarray, " K"], *, seed: int) -
     chosen = np.concatenate([places, np.full(max(count - len(places), 0), places[0])])
     driver = _driver(evaluation.driver)
     again = evaluate(
-        driver, evaluation.scenarios.select(chosen), evaluation.mode, key=jax.random.key(seed), keep=count
+        driver,
+        evaluation.scenarios.select(chosen),
+        evaluation.mode,
+        sensing=_sensing(evaluation.driver),
+        key=jax.random.key(seed),
+        keep=count,
     )
     order = np.argsort(again.episodes.scenario)[: len(places)]
     frames = jax.tree.map(lambda leaf: leaf[order], again.episodes.frames)
@@ -260,15 +276,22 @@ def at_a_time(scenarios: Scenarios) -> int:
 
 def _programs() -> list[dict[str, AbstractDriver]]:
     """Drivers that share a compilation, by name."""
-    chosen = [name for name in DRIVERS if name != "expert"]
-    both = {name: _driver(name) for name in chosen}
-    return [each for each in (both, {"expert": _driver("expert")} if "expert" in DRIVERS else {}) if each]
+    apart = ("expert", "idm_sensing")
+    together = {name: _driver(name) for name in DRIVERS if name not in apart}
+    alone = [{name: _driver(name)} for name in reversed(apart) if name in DRIVERS]
+    return [*([together] if together else []), *alone]
 
 
 def _driver(name: str) -> AbstractDriver:
     if name == "expert":
         return Expert()
+    if name == "idm_sensing":
+        return LaneKeeper()
     return OneOf((NoAction(), LaneKeeper()), jax.numpy.asarray(("none", "idm").index(name), jax.numpy.int32))
+
+
+def _sensing(name: str) -> Sensing | None:
+    return SENSING if name.endswith("_sensing") else None
 
 
 def _named(follow: Progress, name: str) -> Progress:

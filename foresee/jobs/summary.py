@@ -19,7 +19,7 @@ from foresee.driving.accuracy import (
 from foresee.driving.intervals import Estimate
 from foresee.driving.recording import Recording
 from foresee.driving.states import Learned, States
-from foresee.jobs.baselines import DRIVERS, FOUND, FROM_MAP, MODES, Baselines
+from foresee.jobs.baselines import FOUND, FROM_MAP, MODES, Baselines
 from foresee.storage import whole_file
 
 Summary = dict[str, Any]
@@ -132,7 +132,7 @@ def baselines_numbers(baselines: Baselines, scenes: int, *, seed: int) -> Summar
         "scenarios.scenes": len(set(scenarios.groups)),
         "scenarios.seconds": float(np.sum(np.asarray(scenarios.scenario.frames)) * scenarios.dt),
         "scenarios.independent": "scenes" if by_scene else "scenarios",
-        "scenarios.drivers": list(DRIVERS),
+        "scenarios.drivers": list(dict.fromkeys(each.driver for each in baselines.evaluations)),
         "scenarios.modes": list(MODES),
     }
     if not by_scene:

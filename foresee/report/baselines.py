@@ -31,6 +31,8 @@ ABOUT = (
     "**recorded driver** (expert): the vehicle follows its record to the end.",
     "**no action** (none): keeps its first speed and never steers, whatever comes.",
     "**lane keeper** (idm): stays in the middle of its lane at the gap of the intelligent driver model.",
+    "**lane keeper, sensing** (idm_sensing): the same, but it sees the others through noise (1 m, 2 m/s) and "
+    "dropouts (10 %), does not see who is hidden, and acts on the means of its beliefs.",
 )
 PANELS = (FAILED, AT_FAULT, PROGRESSED, NEAR_4)
 BY_NAME = (("driver", NAMES), ("mode", TRAFFIC))

@@ -11,6 +11,7 @@ from foresee.driving.comfort import LIMITS
 from foresee.driving.evaluate import Evaluation
 from foresee.driving.road import Road
 from foresee.driving.scores import HORIZON, TIME_TO_COLLISION
+from foresee.driving.sensing import Beliefs
 from foresee.report.clip import Clip, Polyline, Trace
 from foresee.report.measures import NAMES, TRAFFIC
 
@@ -115,6 +116,7 @@ def _clip(evaluation: Evaluation, names: tuple[str, ...], place: int) -> Clip:
     there = scenario.record.present[shown, ego]
     expert = np.stack([scenario.record.x[shown, ego], scenario.record.y[shown, ego]], axis=1).astype(float)
     lanes, edges = road_lines(scenario.world.road)
+    believed = _believed(frames.beliefs, keep, shown)
     return Clip(
         scenario=str(row["scenario"]),
         driver=NAMES.get(evaluation.driver, evaluation.driver),
@@ -133,10 +135,24 @@ def _clip(evaluation: Evaluation, names: tuple[str, ...], place: int) -> Clip:
         lanes=lanes,
         edges=edges,
         expert=np.where(there[:, None], expert, np.nan),
+        belief_mean=believed[0],
+        belief_covariance=believed[1],
         contact=_contact(row, keep, dt),
         events=_events(evaluation, row, place, last * dt),
         traces=_traces(evaluation, np.asarray(frames.offset[shown, ego], float), place, shown),
     )
+
+
+def _believed(
+    beliefs: Beliefs | None, keep: Int[np.ndarray, " K"], shown: slice
+) -> tuple[Float[np.ndarray, "T K 2"] | None, Float[np.ndarray, "T K 2 2"] | None]:
+    """Return what the ego believed about positions, not a number where it believed nothing."""
+    if beliefs is None:
+        return None, None
+    known = np.asarray(beliefs.known)[shown][:, keep]
+    mean = np.asarray(beliefs.mean, float)[shown][:, keep, :2]
+    covariance = np.asarray(beliefs.covariance, float)[shown][:, keep, :2, :2]
+    return np.where(known[..., None], mean, np.nan), np.where(known[..., None, None], covariance, np.nan)
 
 
 def outcome(row: dict, names: tuple[str, ...]) -> str:

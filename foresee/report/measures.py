@@ -9,7 +9,12 @@ from foresee.driving.metrics import OFF_ROAD
 from foresee.driving.scores import PROGRESS, TIME_TO_COLLISION
 from foresee.report.words import PERCENT_SIGN, interval, number, percent
 
-NAMES = {"expert": "recorded driver", "none": "no action", "idm": "lane keeper (IDM)"}
+NAMES = {
+    "expert": "recorded driver",
+    "none": "no action",
+    "idm": "lane keeper (IDM)",
+    "idm_sensing": "lane keeper, sensing",
+}
 TRAFFIC = {"replay": "replayed", "reactive": "reactive"}
 MINUS = "−"
 

@@ -164,10 +164,11 @@ def test_one_of_several_drivers_acts():
 
 
 def test_all_are_evaluated_and_an_error_ends_it(monkeypatch):
-    scenarios, calls, told = made_scenarios(3), [], []
+    scenarios, calls, seen, told = made_scenarios(3), [], [], []
 
-    def fake(driver, scenarios, mode, *, key, keep, progress):
+    def fake(driver, scenarios, mode, *, sensing, key, keep, progress):
         calls.append((mode, keep))
+        seen.append(sensing)
         progress("", 1.0)
         return made_evaluation("?", mode, scenarios=scenarios)
 
@@ -176,7 +177,8 @@ def test_all_are_evaluated_and_an_error_ends_it(monkeypatch):
     expected = [(driver, mode) for driver in stage.DRIVERS for mode in stage.MODES]
     assert [(each.driver, each.mode) for each in done] == expected
     assert {keep for _, keep in calls} == {3}
-    assert told[-1] == ("6 of 6 evaluations", pytest.approx(1.0))
+    assert told[-1] == ("8 of 8 evaluations", pytest.approx(1.0))
+    assert sum(sensing is not None for sensing in seen) == len(stage.MODES)
 
     def fail(*_, **__):
         raise ZeroDivisionError
@@ -192,7 +194,8 @@ def test_what_was_not_kept_is_driven_again_in_the_same_shape(monkeypatch):
     assert stage.at_a_time(scenarios) == 2
     given = []
 
-    def fake(driver, chosen, mode, *, key, keep):
+    def fake(driver, chosen, mode, *, sensing, key, keep):
+        assert sensing is None
         given.append((len(chosen), chosen.names, keep))
         return made_evaluation("?", mode, failing=(1,), scenarios=chosen)
 

@@ -1,7 +1,12 @@
+from dataclasses import replace
+
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from foresee.driving.make_road import straight_road
+from foresee.driving.sensing import Beliefs
 from foresee.report.clip import first_contact
 from foresee.report.clips import between, choose_scenarios, make_clips, most_telling, road_lines
 from foresee.report.player import Player
@@ -93,3 +98,22 @@ def test_lines_of_a_bend_with_a_ramp():
     # lane 0 on the left, lane 1 on the right before and behind the ramp, the ramp on the right, and on the
     # left before it is beside
     assert len(edges) == 5
+
+
+def test_what_was_believed_is_shown_where_anything_was():
+    evaluation = made_evaluation(scenarios=made_scenarios(2))
+    frames = evaluation.episodes.frames
+    shape = frames.x.shape
+    known = np.ones(shape, bool)
+    known[..., 0] = False  # the ego
+    mean = np.stack([frames.x + 1.0, frames.y, np.zeros(shape), np.zeros(shape)], axis=-1)
+    covariance = jnp.broadcast_to(4.0 * jnp.eye(4), (*shape, 4, 4))
+    beliefs = Beliefs(jnp.asarray(mean), covariance, jnp.asarray(known), jnp.asarray(known))
+    frames = eqx.tree_at(lambda f: f.beliefs, frames, beliefs, is_leaf=lambda leaf: leaf is None)
+    sensed = replace(evaluation.episodes, frames=frames)
+    clip = make_clips([replace(evaluation, episodes=sensed)], companions(), np.array([0]))[0]
+    assert clip.belief_mean is not None
+    assert clip.belief_covariance is not None
+    assert np.isnan(clip.belief_mean[:, clip.ego]).all()
+    np.testing.assert_allclose(clip.belief_mean[:, 1, 0], clip.x[:, 1] + 1.0)
+    assert (clip.belief_covariance[:, 1] == 4.0 * np.eye(2)).all()
