@@ -53,7 +53,7 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/.made
 	@touch $@ $(VENV)/.core
 
 $(BENCH)/.bench: pyproject.toml constraints.txt benchmarks/requirements.txt | $(BENCH)/.made
-	$(BENCH)/bin/python $(PIP) --editable . --requirement benchmarks/requirements.txt
+	$(BENCH)/bin/python $(PIP) --editable '.[nuts]' --requirement benchmarks/requirements.txt
 	@touch $@
 
 %/.made:

@@ -17,9 +17,13 @@ PEERS = (
     "dynamax",
     "filterpy",
     "kalman-py",
+    "laplace-torch",
+    "netcal",
     "numba",
+    "numpyro",
     "particles",
     "pykalman",
+    "scikit-learn",
     "simdkalman",
     "smcx",
 )

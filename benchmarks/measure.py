@@ -128,6 +128,7 @@ class Report:
 
     def target(self, text: str, value: float | None, limit: float) -> None:
         """Record a speed that is hoped for; it gates nothing, because times depend on the machine."""
+        value = None if value is None else float(value)  # a NumPy number is nothing that JSON knows
         met = value is not None and value <= limit
         self.facts.setdefault("targets", []).append(
             {"target": text, "value": value, "limit": limit, "met": met}

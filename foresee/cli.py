@@ -59,6 +59,12 @@ def _finite_positive(value: float | None) -> float | None:
     return value
 
 
+def _share(value: float) -> float:
+    if not 0 < value < 1:
+        raise typer.BadParameter(f"expected a number between 0 and 1, got {value}")
+    return value
+
+
 @app.command()
 def drive(
     recordings: Annotated[
@@ -123,6 +129,63 @@ def drive(
             feet=None if units is None else units == "ft",
             gif=gif,
             png=png,
+        )
+
+
+@app.command()
+def calibrate(
+    predictions: Annotated[
+        Path,
+        typer.Argument(
+            help="npz, npy, CSV or Parquet of logits or probabilities, rows × classes, gzipped or not.",
+            metavar="PREDICTIONS",
+        ),
+    ],
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="File of labels, or the array or column of PREDICTIONS that has them; default: label.",
+            metavar="FILE_OR_COLUMN",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; default: a dated folder under foresee-out/.")
+    ] = None,
+    method: Annotated[
+        Literal["temperature", "vector", "platt", "isotonic"], typer.Option(help="How to calibrate.")
+    ] = "temperature",
+    level: Annotated[
+        float,
+        typer.Option(callback=_share, help="Share of prediction sets that are to hold the true class."),
+    ] = 0.9,
+    ood: Annotated[
+        Path | None,
+        typer.Option(help="Predictions for rows the model was not made for, laid out as PREDICTIONS."),
+    ] = None,
+    false_alarm: Annotated[
+        float, typer.Option(callback=_share, help="Share of ordinary rows that may be flagged as strange.")
+    ] = 0.05,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
+) -> None:
+    """Make predicted probabilities true, and say how far they can be trusted."""
+    folder = _dated_folder() if out is None else out
+    with _one_line_errors(folder):
+        for path in (predictions, *([] if ood is None else [ood])):
+            if not path.exists():
+                _fail(f"{path}: no such file")
+        from foresee.jobs.calibrate import calibrate as run_calibrate
+
+        run_calibrate(
+            predictions,
+            out=folder,
+            labels=labels,
+            ood=ood,
+            method=method,
+            level=level,
+            false_alarm=false_alarm,
+            seed=seed,
+            quiet=quiet,
         )
 
 

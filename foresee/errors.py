@@ -25,6 +25,14 @@ class WorldError(ForeseeError):
     """Vehicles cannot stand where they were put; the message names them."""
 
 
+class PosteriorError(ForeseeError):
+    """A posterior cannot be made of this model, optimiser state or data; the message says what is missing."""
+
+
+class CalibrationError(ForeseeError):
+    """Predictions or labels that nothing can be calibrated or judged with; the message says why."""
+
+
 class OptionError(ForeseeError):
     """An option has a value that nothing can be done with; the command line ends with status 2."""
 

@@ -1,9 +1,11 @@
-"""One contract for every public belief and filter: what each must keep, whatever else it does.
+"""One contract for every public belief, filter and posterior: what each must keep, whatever else it does.
 
-A new one only adds its name to `BELIEFS` or `FILTERS`; `test_nothing_is_left_out` fails until it does.
+A new one only adds its name to `BELIEFS`, `FILTERS` or `POSTERIORS`; `test_nothing_is_left_out` fails until
+it does.
 """
 
 import inspect
+import typing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +13,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import foresee.beliefs as beliefs
 import foresee.filters as filters
-from foresee.beliefs import AbstractBelief, AbstractDensity, AbstractFilter, Gaussian
+import foresee.posteriors as posteriors
+from foresee.beliefs import AbstractBelief, AbstractDensity, AbstractFilter, Gaussian, expected
 from foresee.dynamics import ConstantVelocity, Position
+from foresee.fit import fit
 from foresee.storage import load, save
 
 KEY = jax.random.key(0)
@@ -78,6 +83,61 @@ SEEN = np.array([[1, 1], [1, 0], [0, 0], [1, 1], [0, 1], [1, 1]], bool)
 OBSERVED = np.cumsum(np.random.default_rng(1).normal(size=(3, ROWS, 2)), axis=1)
 
 
+INPUTS = np.random.default_rng(2).normal(size=(24, 2))
+DATA = (INPUTS, (INPUTS[:, 0] > 0).astype(int) + (INPUTS[:, 1] > 0.5))
+LABELS = posteriors.CategoricalLikelihood()
+ADAM = optax.adam(1e-2)
+
+
+def network(key):
+    layers = [eqx.nn.Linear(2, 5, key=key), eqx.nn.Lambda(jnp.tanh), eqx.nn.Dropout(0.2)]
+    return eqx.nn.Sequential([*layers, eqx.nn.Linear(5, 3, key=jax.random.fold_in(key, 1))])
+
+
+def trained(members=None):
+    model = network(KEY) if members is None else eqx.filter_vmap(network)(jax.random.split(KEY, members))
+    options = {"key": KEY, "optimizer": ADAM, "epochs": 3, "batch_size": 8, "members": members}
+    return fit(model, posteriors.SupervisedLoss(LABELS), DATA, **options)
+
+
+def by_l2m(fitted, make=None, **options):
+    make = posteriors.l2m if make is None else make
+    return make(
+        fitted.model,
+        fitted.optimizer_state,
+        LABELS,
+        DATA,
+        batch_size=8,
+        prior_precision=1.0,
+        scale=1.0,
+        **options,
+    )
+
+
+def prior(key):
+    return posteriors.RandomizedPrior(network(key), network(jax.random.fold_in(key, 7)))
+
+
+# Each makes a belief about networks of a trained one.
+POSTERIORS = {
+    "certain": lambda fitted: posteriors.certain(fitted.model),
+    "l2m": by_l2m,
+    "l2m, last layer": lambda fitted: by_l2m(fitted, which="last"),
+    "l2m_ensemble": lambda _: by_l2m(trained(2), posteriors.l2m_ensemble),
+    "laplace": lambda fitted: posteriors.laplace(fitted.model, LABELS, DATA),
+    "laplace, full": lambda fitted: posteriors.laplace(fitted.model, LABELS, DATA, structure="last_full"),
+    "laplace, diagonal": lambda fitted: posteriors.laplace(fitted.model, LABELS, DATA, structure="diagonal"),
+    "ensemble": lambda _: posteriors.ensemble(network, LABELS, DATA, members=2, epochs=1, key=KEY),
+    "ensemble, randomized prior": lambda _: posteriors.ensemble(
+        prior, LABELS, DATA, members=2, epochs=1, bootstrap=True, key=KEY
+    ),
+    "dropout": lambda fitted: posteriors.dropout(fitted.model),
+    "swag": lambda fitted: posteriors.swag(
+        fitted.model, LABELS, DATA, rank=2, epochs=3, batch_size=8, key=KEY
+    ),
+}
+
+
 def exported(room, kind):
     return {
         name for name in room.__all__
@@ -96,6 +156,22 @@ def close(got, expected, rtol=1e-9, atol=1e-10):
 def test_nothing_is_left_out():
     assert exported(beliefs, AbstractBelief) == set(BELIEFS)
     assert exported(filters, AbstractFilter) == set(FILTERS)
+    makers = {
+        name
+        for name in posteriors.__all__
+        if inspect.isfunction(getattr(posteriors, name)) and returns_networks(getattr(posteriors, name))
+    }
+    elsewhere = {"l2m_from_torch"}  # needs a network of PyTorch: tests/posteriors/test_torch_state.py
+    assert makers - elsewhere == {name.partition(",")[0] for name in POSTERIORS}
+
+
+def returns_networks(function):
+    """Whether what a function returns is, by its annotation, a belief about networks."""
+    kinds = typing.get_type_hints(function).get("return")
+    kinds = typing.get_args(kinds) or (kinds,)
+    return any(inspect.isclass(kind) and issubclass(kind, AbstractBelief) for kind in kinds) and not any(
+        inspect.isclass(kind) and issubclass(kind, AbstractDensity) for kind in kinds
+    )
 
 
 def answers(belief):
@@ -229,3 +305,38 @@ def test_filter_adds_no_trace_for_other_numbers(name):
     for density in (0.1, 0.7, 2.0):
         whole(case, density, OBSERVED[1])
     assert len(TRACES) == before
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return trained()
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_posterior(name, fitted, tmp_path):
+    belief = POSTERIORS[name](fitted)
+
+    def chances(belief, x):
+        return posteriors.predict(belief, LABELS, x, n=6, key=KEY).probabilities()
+
+    rows = jnp.asarray(INPUTS[:3])
+    one_by_one = jnp.stack([chances(belief, x) for x in rows])
+    np.testing.assert_allclose(one_by_one.sum(axis=1), 1.0, rtol=1e-12)
+    close(jax.jit(jax.vmap(chances, (None, 0)))(belief, rows), one_by_one)
+    together = posteriors.predict_rows(belief, LABELS, rows, n=6, key=KEY, at_once=2)
+    close(jax.vmap(lambda prediction: prediction.probabilities())(together), one_by_one)
+    close(chances(belief, rows[0]), one_by_one[0], rtol=0, atol=0)
+
+    networks = belief.points(6, key=KEY)
+    by_hand = networks.expect(lambda network: jax.nn.softmax(network(rows[0])))
+    close(expected(belief, lambda network: jax.nn.softmax(network(rows[0])), 6, key=KEY), by_hand)
+    assert belief.sample(key=KEY)(rows[0]).shape == belief.mean()(rows[0]).shape == (3,)
+
+    direction = jnp.asarray([0.6, -0.8])
+    slope = jax.grad(lambda step: chances(belief, rows[0] + step * direction)[0])(0.0)
+    ends = [chances(belief, rows[0] + step * direction)[0] for step in (1e-6, -1e-6)]
+    if name != "dropout":  # other units are left out at another input
+        np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-6, rtol=1e-5, atol=1e-8)
+
+    save(tmp_path / "belief", belief)
+    close(chances(load(tmp_path / "belief", belief), rows[0]), one_by_one[0], rtol=0, atol=0)

@@ -46,7 +46,8 @@ def run_command(command: str, where: str) -> None:
         case ["foresee", *arguments]:
             done = subprocess.run(
                 [sys.executable, "-m", "foresee.cli", *arguments],
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                # As a reader would run it, not with the compiler in haste.
+                env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""},
                 capture_output=True,
                 text=True,
                 timeout=SECONDS,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Scalar
 
+from foresee.beliefs.frozen import Frozen, freeze
 from foresee.errors import ShapeError
 
 
@@ -88,15 +89,17 @@ class Points(AbstractBelief):
     """Weighted points that stand for a belief: push them through any function, average any cost over them.
 
     Args:
-        values: pytree of arrays with one leading axis of n points.
+        values: pytree of arrays with one leading axis of n points. Leaves that are no arrays, as activation
+            functions of stacked networks, are common to all points.
         log_weights: logarithms of the weights; they need not be normalised. None gives equal weights.
     """
 
     values: PyTree[Array]
     log_weights: Float[Array, " n"]
+    common: Frozen
 
     def __init__(self, values: PyTree, log_weights: Float[Array, " n"] | None = None):
-        self.values = jax.tree.map(jnp.asarray, values)
+        self.values, self.common = freeze(values)
         sizes = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(self.values)}
         if len(sizes) != 1 or None in sizes:
             raise ShapeError(
@@ -107,20 +110,23 @@ class Points(AbstractBelief):
         if self.log_weights.shape != (n,):
             raise ShapeError(f"Points: expected {n} log weights, got shape {self.log_weights.shape}")
 
+    def stacked(self) -> PyTree:
+        """Return all points as one pytree with a leading axis of n, leaves that are no arrays included."""
+        return self.common.join(self.values)
+
     def weights(self) -> Float[Array, " n"]:
         """Return the normalised weights."""
         return jax.nn.softmax(self.log_weights)
 
     def push(self, function: Callable[[PyTree], PyTree]) -> "Points":
         """Return the points mapped through `function`, which is written for one point."""
-        return Points(jax.vmap(function)(self.values), self.log_weights)
+        return Points(eqx.filter_vmap(function)(self.stacked()), self.log_weights)
 
     def expect(self, function: Callable[[PyTree], PyTree]) -> PyTree:
         """Return the weighted average of `function`, which is written for one point."""
         weights = self.weights()
-        return jax.tree.map(
-            lambda leaf: jnp.tensordot(weights, leaf, axes=1), jax.vmap(function)(self.values)
-        )
+        values, common = freeze(eqx.filter_vmap(function)(self.stacked()))
+        return common.join(jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, axes=1), values))
 
     def mean(self) -> PyTree:
         """Return the weighted average of the points."""
@@ -140,7 +146,7 @@ class Points(AbstractBelief):
     def sample(self, *, key: PRNGKeyArray) -> PyTree:
         """Draw one of the points in proportion to its weight."""
         index = jax.random.categorical(key, self.log_weights)
-        return jax.tree.map(lambda leaf: leaf[index], self.values)
+        return self.common.join(jax.tree.map(lambda leaf: leaf[index], self.values))
 
     def points(self, n: int, *, key: PRNGKeyArray) -> "Points":
         """Draw n points with replacement in proportion to the weights; they come back equally weighted."""
@@ -149,7 +155,8 @@ class Points(AbstractBelief):
         heights = jnp.cumsum(self.weights())
         draws = heights[-1] * jax.random.uniform(key, (n,), heights.dtype)
         index = jnp.clip(jnp.searchsorted(heights, draws, side="right"), 0, heights.size - 1)
-        return Points(jax.tree.map(lambda leaf: leaf[index], self.values), jnp.zeros(n, heights.dtype))
+        drawn = self.common.join(jax.tree.map(lambda leaf: leaf[index], self.values))
+        return Points(drawn, jnp.zeros(n, heights.dtype))
 
 
 def expected(

@@ -126,7 +126,9 @@ def resample_if_poor(
 
 
 def _take(points: Points, ancestors: Int[Array, " n"]):
-    return jax.tree.map(lambda leaf: leaf.at[ancestors].get(mode="promise_in_bounds"), points.values)
+    return points.common.join(
+        jax.tree.map(lambda leaf: leaf.at[ancestors].get(mode="promise_in_bounds"), points.values)
+    )
 
 
 def _log(weights: Float[Array, " n"]) -> Float[Array, " n"]:

@@ -1,4 +1,5 @@
 """One command each: read, run, write.
 
-The function to call first is `foresee.jobs.drive.drive`, which is what the command `foresee drive` calls.
+The functions to call first are `foresee.jobs.drive.drive` and `foresee.jobs.calibrate.calibrate`, which the
+commands `foresee drive` and `foresee calibrate` call.
 """

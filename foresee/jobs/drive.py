@@ -8,14 +8,10 @@ A stage adds its name to `STAGES`, its numbers to the summary and its sections t
 """
 
 import io
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryFile
 from time import perf_counter
 
-import jax
 import polars as pl
 
 from foresee import __version__
@@ -28,6 +24,7 @@ from foresee.driving.synthetic import synthetic_recording
 from foresee.errors import OptionError
 from foresee.jobs import summary as numbers
 from foresee.jobs.baselines import Baselines, run_baselines
+from foresee.jobs.folder import keep_compiled, writable_folder
 from foresee.jobs.replay import clips_of, draw_pictures, remove_pictures
 from foresee.jobs.terminal import Terminal
 from foresee.report.baselines import Driven
@@ -84,8 +81,8 @@ def drive(
     if (gif or png) and "baselines" not in chosen:
         raise OptionError("pictures of the replay need the stage baselines, and it is not among the stages")
     terminal = Terminal(quiet)
-    _keep_compiled()
-    with _writable_folder(out):
+    keep_compiled()
+    with writable_folder(out):
         with terminal.step("read"):
             recording = _read(recordings, seed, columns, frame_rate, feet)
         for note in recording.notes:
@@ -109,13 +106,6 @@ def drive(
     written = [name for name in (*RESULTS, "replay.gif") if (out / name).exists()]
     terminal.result(f"results in {out}: {', '.join(written)}")
     return out
-
-
-def _keep_compiled() -> None:
-    """Keep what JAX compiles in the user's cache, so that only the first run waits for it."""
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "foresee" / "jax"))
 
 
 def choose_stages(names: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -191,21 +181,3 @@ def _score(states: States, baselines: Baselines | None, stages: tuple[str, ...],
         if baselines.evaluations:
             driven = Driven(baselines.table(), clips_of(baselines, seed=seed))
     return Findings(states, one_step, truth, numbers.plain(summary), driven)
-
-
-@contextmanager
-def _writable_folder(out: Path) -> Iterator[None]:
-    """Make the folder and try it before any work is done; leave no empty one behind if the work fails."""
-    missing = [folder for folder in (out, *out.parents) if not folder.exists()]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=out):
-            pass
-        yield
-    except BaseException:
-        for folder in missing:
-            try:
-                folder.rmdir()
-            except OSError:
-                break  # it holds something, or was never made
-        raise

@@ -1,7 +1,8 @@
 """A page of text, tables and figures in one file that opens without a network.
 
 All text is escaped; `**words**` become bold in captions and paragraphs. Nothing on a page is fetched. Its
-content policy allows embedded images, its own style, and no scripts but those of its blocks, by their hashes.
+content policy allows embedded images and sounds, its own style, and no scripts but those of its blocks, by
+their hashes.
 """
 
 import base64
@@ -14,7 +15,7 @@ from typing import Literal
 
 from foresee.report.player import Player
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 Keyed = tuple[tuple[Literal["line", "dot", "band"], str, str], ...]
 
 
@@ -147,6 +148,24 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class Audio:
+    """A sound (a WAV file) with what to listen for, to be played on the page."""
+
+    wav: bytes
+    label: str
+    caption: str = ""
+
+    def html(self) -> str:
+        """Return the block as HTML."""
+        data = base64.b64encode(self.wav).decode()
+        sound = (
+            f'<audio controls aria-label="{escape(self.label)}" src="data:audio/wav;base64,{data}"></audio>'
+        )
+        caption = f"<figcaption>{_rich(self.caption)}</figcaption>" if self.caption else ""
+        return f"<figure>{sound}{caption}</figure>"
+
+
+@dataclass(frozen=True)
 class Key:
     """What the colours of the figures around it mean: (kind, colour, words)."""
 
@@ -161,7 +180,7 @@ class Key:
         return f'<ul class="key">{"".join(items)}</ul>'
 
 
-Block = Text | Heading | Items | Tiles | Table | Figure | Figures | Key | Player
+Block = Text | Heading | Items | Tiles | Table | Figure | Figures | Audio | Key | Player
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Colours: Okabe and Ito (2008).
 """
 
 import io
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -81,6 +82,11 @@ def drawing(
         buffer = io.StringIO()
         canvas.savefig(buffer, format="svg", dpi=170, metadata=NO_METADATA, transparent=True)
         result.svg = buffer.getvalue()
+
+
+def in_lines(title: str, letters: int = 26) -> str:
+    """Return the title of a small panel in lines that fit above it."""
+    return "\n".join(textwrap.wrap(title, letters))
 
 
 def legend_above(axes: Axes) -> None:

@@ -11,6 +11,8 @@ from foresee.driving.estimate import estimate_states, held_out, starting_beliefs
 from foresee.driving.noise import white_noise
 from foresee.errors import RecordingError
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 @pytest.fixture(scope="module")
 def synthetic():

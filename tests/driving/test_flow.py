@@ -14,6 +14,8 @@ from foresee.driving.make_road import ring_road, straight_road
 from foresee.driving.make_world import make_world, sample_manners, usual_manners
 from foresee.driving.overlap import overlaps
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 CIRCUMFERENCE, SLOTS = 3000.0, 120  # wide enough for its bend to slow nobody down
 
 

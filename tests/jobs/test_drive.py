@@ -304,7 +304,7 @@ def run_command(tmp_path: Path, recording: Path, change: str) -> subprocess.Pope
         f"sys.argv = ['foresee', 'drive', {str(recording)!r}, '--out', 'out', '-q']\n"
         "cli.main()\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(foresee.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(foresee.__file__).parents[1]), "XLA_FLAGS": ""}
     return subprocess.Popen(
         [sys.executable, "-c", program], cwd=tmp_path, env=environment, stdout=-1, stderr=-1, text=True
     )
