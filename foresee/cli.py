@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -78,13 +78,46 @@ def drive(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; default: a dated folder under foresee-out/.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of everything random; default: 0.", show_default=False)
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
     stages: Annotated[
         str | None,
         typer.Option(
-            help="First stages to run: states or states,baselines; default: all of them.", metavar="NAMES"
+            help="First stages to run, out of states,baselines,world,policies; default: all of them.",
+            metavar="NAMES",
         ),
+    ] = None,
+    test: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A recording held out to judge drivers with, again for more; default: the last quarter.",
+            metavar="RECORDING",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many times every policy is trained; default: 1.", show_default=False),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Drivers beside the baselines, as pdm,bc,mpur; default: all.", metavar="NAMES"),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(callback=_finite_positive, help="Learning may take about so long.", metavar="MINUTES"),
+    ] = None,
+    world: Annotated[
+        Path | None, typer.Option(help="A world.eqx of an earlier run, instead of learning one.")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume/--fresh", help="Go on from what an earlier run has finished, or begin anew."),
+    ] = True,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A config.yaml of an earlier run: options that are not given are taken from it."),
     ] = None,
     columns: Annotated[
         list[str] | None,
@@ -107,29 +140,31 @@ def drive(
         bool, typer.Option("--png", help="Write one picture of it per second into the folder frames.")
     ] = False,
 ) -> None:
-    """Turn recorded traffic into beliefs about what each vehicle did, and judge drivers in it."""
-    paths = list(recordings or [])
-    chosen_stages = None if stages is None else _split_names(stages)
-    column_names = _split_columns(columns)
+    """Turn recorded traffic into beliefs about what vehicles did, learn from it, and judge drivers in it."""
+    given = {
+        "recordings": list(recordings or []) or None,
+        "test": test or None,
+        "seed": seed,
+        "stages": _split_names(stages, "--stages"),
+        "seeds": seeds,
+        "methods": _split_names(methods, "--methods"),
+        "budget": budget,
+        "world": world,
+        "columns": _split_columns(columns),
+        "frame_rate": frame_rate,
+        "feet": None if units is None else units == "ft",
+    }
     folder = _dated_folder() if out is None else out
     with _one_line_errors(folder):
-        for path in paths:
+        options = _with_config(config, given)
+        named = [options["recordings"], options["test"], [options["world"]] if options["world"] else []]
+        for path in (path for paths in named for path in paths):
             if not path.exists():
                 _fail(f"{path}: no such file")
         from foresee.jobs.drive import drive as run_drive
 
-        run_drive(
-            paths,
-            out=folder,
-            seed=seed,
-            quiet=quiet,
-            stages=chosen_stages,
-            columns=column_names,
-            frame_rate=frame_rate,
-            feet=None if units is None else units == "ft",
-            gif=gif,
-            png=png,
-        )
+        paths = options.pop("recordings")
+        run_drive(paths, out=folder, quiet=quiet, fresh=not resume, gif=gif, png=png, **options)
 
 
 @app.command()
@@ -189,10 +224,32 @@ def calibrate(
         )
 
 
-def _split_names(text: str) -> tuple[str, ...]:
+def _with_config(config: Path | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of the main job: those that are given, else those of a file, else the usual ones."""
+    held: dict[str, Any] = {}
+    if config is not None:
+        from foresee.jobs.config import read_config
+
+        held = read_config(config)
+        if "units" in held:
+            units = held.pop("units")
+            held["feet"] = None if units is None else units == "ft"
+        for name in ("recordings", "test"):
+            held[name] = [Path(each) for each in held.get(name, ())]
+        if held.get("world") is not None:
+            held["world"] = Path(held["world"])
+    usual = {"recordings": [], "test": [], "seed": 0, "seeds": 1}
+    return {
+        name: value if value is not None else held.get(name, usual.get(name)) for name, value in given.items()
+    }
+
+
+def _split_names(text: str | None, hint: str) -> tuple[str, ...] | None:
+    if text is None:
+        return None
     names = tuple(name.strip() for name in text.split(","))
     if not all(names):
-        raise typer.BadParameter(f"expected names separated by commas, got {text!r}", param_hint="--stages")
+        raise typer.BadParameter(f"expected names separated by commas, got {text!r}", param_hint=hint)
     return names
 
 
@@ -251,7 +308,9 @@ def _what_was_kept(folder: Path, started: float) -> str:
         )
     except OSError:
         finished = []
-    return f"kept in {folder}: {', '.join(finished)}" if finished else "nothing was written"
+    text = f"kept in {folder}: {', '.join(finished)}" if finished else "nothing was written"
+    more = (folder / ".progress").is_dir()
+    return f"{text}; the same command goes on from there" if more else text
 
 
 def _fail(message: str, status: int = 1) -> NoReturn:

@@ -25,6 +25,10 @@ class WorldError(ForeseeError):
     """Vehicles cannot stand where they were put; the message names them."""
 
 
+class TrainingError(ForeseeError):
+    """There is too little to learn from, or the loss did not stay finite; what was learned before is kept."""
+
+
 class PosteriorError(ForeseeError):
     """A posterior cannot be made of this model, optimiser state or data; the message says what is missing."""
 

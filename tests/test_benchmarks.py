@@ -16,7 +16,14 @@ from benchmarks.measure import Entry, Filtered, NotSupported, Options, Report
 
 ROOT = Path(__file__).resolve().parent.parent
 # These take minutes when every shape is checked, so `make bench` alone runs them.
-LONG = {"bench_closed_loop", "bench_ood", "bench_thrown_object", "bench_traffic", "bench_us101"}
+LONG = {
+    "bench_closed_loop",
+    "bench_drivers",
+    "bench_ood",
+    "bench_thrown_object",
+    "bench_traffic",
+    "bench_us101",
+}
 NAMES = sorted({path.stem for path in (ROOT / "benchmarks").glob("bench_*.py")} - LONG)
 
 

@@ -62,6 +62,9 @@ def test_version(capsys):
         ["drive", "--columns", "x"],
         ["drive", "--columns", "x=a,x=b"],
         ["drive", "--stages", "states,"],
+        ["drive", "--methods", ",bc"],
+        ["drive", "--seeds", "0"],
+        ["drive", "--budget", "-1"],
     ],
 )
 def test_a_wrong_command_line_gives_2(arguments, capsys, job):
@@ -84,9 +87,10 @@ def test_defaults_and_options_reach_the_job(tmp_path, monkeypatch, job):
     monkeypatch.chdir(tmp_path)
     recording = tmp_path / "tracks.csv"
     recording.touch()
+    Path("held_out.csv").touch()
     assert invoke("drive") == 0
     options = "--seed 3 -q --stages states,world --columns x=Local_X,y=Local_Y --frame-rate 10 --units ft"
-    options += " --gif --png"
+    options += " --gif --png --test held_out.csv --seeds 2 --methods pdm,bc --budget 1.5 --fresh"
     assert invoke("drive", str(recording), "--out", "there", *options.split()) == 0
     plain, full = job.calls
     assert re.fullmatch(r"foresee-out/\d{4}-\d\d-\d\d-\d{6}", plain.pop("out").as_posix())
@@ -100,6 +104,12 @@ def test_defaults_and_options_reach_the_job(tmp_path, monkeypatch, job):
         "feet": None,
         "gif": False,
         "png": False,
+        "test": [],
+        "seeds": 1,
+        "methods": None,
+        "budget": None,
+        "world": None,
+        "fresh": False,
     }
     assert full == {
         "recordings": [recording],
@@ -112,7 +122,33 @@ def test_defaults_and_options_reach_the_job(tmp_path, monkeypatch, job):
         "feet": True,
         "gif": True,
         "png": True,
+        "test": [Path("held_out.csv")],
+        "seeds": 2,
+        "methods": ("pdm", "bc"),
+        "budget": 1.5,
+        "world": None,
+        "fresh": True,
     }
+
+
+def test_what_is_not_given_is_taken_from_a_file(tmp_path, job, monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "foresee.jobs")  # the file is read by the real room
+    monkeypatch.setitem(sys.modules, "foresee.jobs.drive", sys.modules["foresee.jobs.drive"])
+    recording, world = tmp_path / "tracks.csv", tmp_path / "world.eqx"
+    recording.touch()
+    world.touch()
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        f'# remark\nrecordings: ["{recording}"]\nseed: 4\nseeds: 3\nunits: "ft"\nworld: "{world}"\n'
+        'methods: ["pdm"]\n'
+    )
+    assert invoke("drive", "--config", str(file), "--seed", "5") == 0
+    (call,) = job.calls
+    assert (call["seed"], call["seeds"], call["feet"]) == (5, 3, True)
+    assert (call["recordings"], call["world"], call["methods"]) == ([recording], world, ("pdm",))
+    file.write_text("seed: 4\nseed: 5\n")
+    assert invoke("drive", "--config", str(file)) == 2
+    assert "line 2: expected one of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

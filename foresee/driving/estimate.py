@@ -53,12 +53,12 @@ def estimate_states(recording: Recording, *, seed: int = 0, progress: Progress |
             positions, tracks.seen, learn, begin, 1 / recording.frame_rate, seed=seed, progress=told
         )
         outcome = smooth_tracks(parameters, positions, tracks.seen, begin, 1 / recording.frame_rate, told)
-    mean = outcome.pop("mean")
-    mean[..., :2] += origin[:, None]
-    if recording.reference == "front":
-        half = 0.5 * recording.length[:, None]
-        mean[..., 0] -= half * np.cos(mean[..., 2])
-        mean[..., 1] -= half * np.sin(mean[..., 2])
+    for mean in (outcome["mean"], outcome["filtered"]):
+        mean[..., :2] += origin[:, None]
+        if recording.reference == "front":
+            half = 0.5 * recording.length[:, None]
+            mean[..., 0] -= half * np.cos(mean[..., 2])
+            mean[..., 1] -= half * np.sin(mean[..., 2])
     last = tracks.seen.shape[1] - 1 - np.argmax(tracks.seen[:, ::-1], axis=1)
     one_step = OneStep(
         score, learn, *(outcome.pop(name) for name in ("log_density", "normal_scores", "ranks"))
@@ -67,12 +67,13 @@ def estimate_states(recording: Recording, *, seed: int = 0, progress: Progress |
         recording,
         tracks,
         np.arange(tracks.seen.shape[1]) <= last[:, None],
-        mean,
+        outcome["mean"],
         outcome["covariance"],
         outcome["modes"],
         learned,
         one_step,
         history,
+        outcome["filtered"],
     )
 
 
@@ -163,10 +164,12 @@ def _smooth_batch(parameters, positions, seen, begin, dt) -> dict[str, Array]:
     def one(values, flags, start):
         filter, motions, sensor, prior = build(parameters, start)
         outcome = run(filter, motions, sensor, prior, values, seen=flags, dt=dt)
-        smoothed = _smoothed(mixed_sightings(parameters), outcome, dt)
+        filtered = jax.vmap(lambda belief: belief.moments())(outcome.filtered)
+        smoothed = _smoothed(mixed_sightings(parameters), outcome, filtered, dt)
         predicted = jax.vmap(lambda belief, y: _innovations(belief, sensor, y))(outcome.predicted, values)
         return {
             "mean": smoothed.location[:, :6],
+            "filtered": filtered.location[:, :6],
             "covariance": smoothed.covariance[:, :6, :6],
             "modes": jnp.exp(outcome.filtered.log_weights),
             "log_density": outcome.log_evidences,
@@ -176,13 +179,12 @@ def _smooth_batch(parameters, positions, seen, begin, dt) -> dict[str, Array]:
     return jax.vmap(one)(positions, seen, begin)
 
 
-def _smoothed(motion: MixedSightings, outcome: Run, dt: float) -> Gaussian:
+def _smoothed(motion: MixedSightings, outcome: Run, merged: Gaussian, dt: float) -> Gaussian:
     """Smooth the merged modes, with the noise of every row weighted by what the filter said of its mode.
 
     The modes differ in the noise of the error alone, so given the modes one smoother serves for all of them;
     a smoother of every pair of modes costs ten times as much.
     """
-    merged = jax.vmap(lambda belief: belief.moments())(outcome.filtered)
     weights = jnp.exp(outcome.filtered.log_weights)
     following = jax.tree.map(lambda leaf: leaf[1:], weights)
     before = jax.tree.map(lambda leaf: leaf[:-1], merged)

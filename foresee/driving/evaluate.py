@@ -22,9 +22,10 @@ from foresee.driving.metrics import UNITS, Judged, judge
 from foresee.driving.policies import Expert
 from foresee.driving.scenario import Scenario, Scenarios
 from foresee.driving.scores import OUTCOMES
-from foresee.driving.sensing import Sensing
-from foresee.driving.simulate import MODES, Frame, Mode, simulate
-from foresee.errors import OptionError, ShapeError
+from foresee.driving.sensing import AbstractSensing
+from foresee.driving.simulate import Frame, Mode, check_mode, simulate
+from foresee.driving.traffic_model import AbstractTraffic
+from foresee.errors import ShapeError
 
 CELLS = 640_000  # vehicles x frames x scenarios that are driven at a time: more do not fit into the caches
 WORKERS = 2  # chunks under way at a time; one chunk by itself leaves most of a second core idle
@@ -113,7 +114,8 @@ def evaluate(
     scenarios: Scenarios,
     mode: Mode = "replay",
     *,
-    sensing: Sensing | None = None,
+    sensing: AbstractSensing | None = None,
+    traffic: AbstractTraffic | None = None,
     key: PRNGKeyArray,
     keep: int = KEPT,
     progress: Progress | None = None,
@@ -123,8 +125,9 @@ def evaluate(
     Args:
         driver: an `AbstractDriver`, or any function from an observation to (acceleration, curvature).
         scenarios: the situations.
-        mode: what the others do, as in `simulate`: "replay", "reactive" or "mixed".
+        mode: what the others do, as in `simulate`: "replay", "reactive", "mixed" or "learned".
         sensing: how the ego sees the others; None: exactly.
+        traffic: the model that moves the others in "learned" traffic.
         key: the randomness of sensing and driver.
         keep: number of episodes to keep for looking at, failed ones first.
         progress: called with the name of the step and the share of it that is done.
@@ -133,12 +136,11 @@ def evaluate(
         A table of metrics, their values in every frame, and some of the episodes.
 
     Raises:
-        OptionError: if the mode is unknown.
+        OptionError: if the mode is unknown, or there is no model to move the others.
         ShapeError: if there is no scenario, or the driver is none.
     """
     begun = time.perf_counter()
-    if mode not in MODES:
-        raise OptionError(f"expected a mode out of {', '.join(MODES)}, got {mode!r}")
+    check_mode(mode, traffic)
     if not len(scenarios):
         raise ShapeError("expected at least one scenario, got none")
     name, driver, told = _name(driver), as_driver(driver), progress or (lambda step, share: None)
@@ -149,7 +151,7 @@ def evaluate(
         # The last chunk is filled up with copies, so that all have the shape that is compiled already.
         chosen = np.minimum(np.arange(start, start + size), count - 1)
         chunk = jax.tree.map(lambda leaf: leaf[chosen], scenarios.scenario)
-        driven = _drive(driver, chunk, keys[chosen], sensing, mode, scenarios.dt)
+        driven = _drive(driver, chunk, keys[chosen], sensing, traffic, mode, scenarios.dt)
         there = min(size, count - start)
         return _Part(chosen[:there], *jax.tree.map(lambda leaf: np.asarray(leaf)[:there], driven))
 
@@ -180,13 +182,19 @@ class _Part(NamedTuple):
 
 @eqx.filter_jit
 def _drive(
-    driver: AbstractDriver, chunk: Scenario, keys: Array, sensing: Sensing | None, mode: Mode, dt: float
+    driver: AbstractDriver,
+    chunk: Scenario,
+    keys: Array,
+    sensing: AbstractSensing | None,
+    traffic: AbstractTraffic | None,
+    mode: Mode,
+    dt: float,
 ) -> tuple[Judged, Array, Frame]:
     def one(scenario: Scenario, key: Array) -> tuple[Judged, Array, Frame]:
         start = scenario.handover
         if isinstance(driver, Expert):
             scenario = eqx.tree_at(lambda s: s.handover, scenario, scenario.frames)
-        episode = simulate(scenario, driver, mode=mode, dt=dt, sensing=sensing, key=key)
+        episode = simulate(scenario, driver, mode=mode, dt=dt, sensing=sensing, traffic=traffic, key=key)
         judged = judge(episode, dt, handover=start)
         wrong = ~jnp.isfinite(episode.actions).all(axis=-1)
         # An action leads to the next frame; that of the last frame leads nowhere.

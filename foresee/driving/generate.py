@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from foresee.driving.make_road import straight_road
 from foresee.driving.make_world import make_world, sample_manners
+from foresee.driving.occluded import occluded
 from foresee.driving.rare_events import (
     CHANCES,
     Actor,
@@ -37,22 +38,23 @@ from foresee.driving.road import Road
 from foresee.driving.world import World
 from foresee.errors import OptionError
 
-Kind = Literal["cruise", "cut_in", "hard_braking", "debris", "merge", "jam"]
+Kind = Literal["cruise", "cut_in", "hard_braking", "debris", "merge", "jam", "occluded"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LANES, ROW = 4, 8  # a row of others is one vehicle before and one behind the ego on every lane
-EGO, ACTOR, OTHERS = 0, 1, 2  # slots
+EGO, ACTOR, LEADER = 0, 1, 2  # slots; the third one is anybody but for "occluded"
 LONGEST = 130.0  # room kept for a vehicle and the gap before it [m]
 FASTEST = 45.0  # room kept for the time of the situation [m/s]
 OPENS, ENDS, RAMP_BEGINS = 100.0, 400.0, 200.0  # ramp: after the ego's start, and before it opens [m]
 SPACING = 10.0  # of the road's samples: it is straight [m]
 
-EVENTS: Mapping[str, Callable[[Ego, Array, Parameters, Chance], Actor]] = {
+EVENTS: Mapping[str, Callable[[Ego, Array, Parameters, Chance], Actor | tuple[Actor, Actor]]] = {
     "cruise": ordinary,
     "cut_in": cut_in,
     "hard_braking": hard_braking,
     "debris": debris,
     "merge": merge,
     "jam": ordinary,
+    "occluded": occluded,
 }
 
 
@@ -94,16 +96,18 @@ def generate(
     - "hard_braking": the vehicle ahead brakes, drives on slowly for a while, and is then free.
     - "debris": an obstacle lies in the lane, with nobody between it and the ego.
     - "merge": somebody comes up the ramp and merges as its driver likes; nothing is forced.
+    - "occluded": the vehicle ahead (slot 2) hides a stopped car in the lane (slot 1), swerves around it late
+      to a lane beside, and so reveals it.
     - "jam": dense and slow; the first vehicles of all lanes, side by side, stop and go together with the
       speed v · (1 ± depth · sin(2π t / period)), so that waves run back through the traffic.
 
-    No vehicles overlap at the start. Gaps of "cut_in", "hard_braking" and "debris" that were drawn below
-    `least_gap` + margin are widened to that: an ego that keeps its speed until the event, then reacts within
-    0.5 s and brakes with 8 m/s², touches nobody ahead.
+    No vehicles overlap at the start. Gaps of "cut_in", "hard_braking", "debris" and "occluded" that were
+    drawn below `least_gap` + margin are widened to that: an ego that keeps its speed until the event (or
+    until it can be seen), then reacts within 0.5 s and brakes with 8 m/s², touches nobody ahead.
 
     Args:
         kind: what happens.
-        vehicles: number of vehicles, ego and actor included, at least 2, in a jam 6.
+        vehicles: number of vehicles, ego and actor included, at least 2, for "occluded" 3, in a jam 6.
         seconds: duration of the script [s].
         key: the randomness.
         parameters: the distributions.
@@ -114,7 +118,7 @@ def generate(
     """
     if kind not in KINDS:
         raise OptionError(f"expected a kind out of {', '.join(KINDS)}, got {kind!r}")
-    fewest = OTHERS + (LANES if kind == "jam" else 0)
+    fewest = LEADER + {"jam": LANES, "occluded": 1}.get(kind, 0)
     if vehicles < fewest:
         raise OptionError(f"expected at least {fewest} vehicles for {kind!r}, got {vehicles}")
     if not 0 < dt <= seconds < math.inf:
@@ -131,16 +135,20 @@ def generate(
     speed = between(p.jam_speed if kind == "jam" else p.speed, pace)
     length, width = car_size(p, chance.ego_normal)
     ego = Ego(lane, speed, length)
-    actor = EVENTS[kind](ego, times, p, chance.event)
+    event = EVENTS[kind](ego, times, p, chance.event)
+    actors = (event,) if isinstance(event, Actor) else event
+    actor, last = actors[0], actors[-1]
     gradient = jnp.zeros(()) if kind == "jam" else p.faster_left
-    placed = _place_others(vehicles - OTHERS, ego, actor, gradient, p, chance)
+    room = actor if len(actors) == 1 else last._replace(lane=last.target[0])
+    placed = _place_others(vehicles - 1 - len(actors), ego, actor, room, gradient, p, chance)
 
-    def joined(of_ego: Array, of_actor: Array, of_others: Array) -> Array:
-        return jnp.concatenate([jnp.stack([of_ego, of_actor]).astype(of_others.dtype), of_others])
+    def joined(of_ego: Array, name: str, of_others: Array) -> Array:
+        chosen = jnp.stack([of_ego, *(getattr(each, name) for each in actors)])
+        return jnp.concatenate([chosen.astype(of_others.dtype), of_others])
 
-    lane = joined(ego.lane, actor.lane, placed.lane)
-    along = begin + joined(jnp.zeros(()), actor.ahead, placed.along)
-    speed = joined(ego.speed, actor.speed, placed.speed)
+    lane = joined(ego.lane, "lane", placed.lane)
+    along = begin + joined(jnp.zeros(()), "ahead", placed.along)
+    speed = joined(ego.speed, "speed", placed.speed)
     # Side by side, so that nobody comes to drive before those who stop and go whatever happens.
     first = _first_of_lane(lane, along) & (kind == "jam")
     along = jnp.where(first, along.max(), along)
@@ -155,23 +163,21 @@ def generate(
         lane,
         jnp.where(lane < LANES, along, along - (begin + OPENS - RAMP_BEGINS)),
         speed,
-        length=joined(length, actor.length, placed.length),
-        width=joined(width, actor.width, placed.width),
+        length=joined(length, "length", placed.length),
+        width=joined(width, "width", placed.width),
         manners=eqx.tree_at(lambda m: m.desired_speed, drivers, wanted),
     )
-    script, scripted, target = _script(actor, vehicles)
+    script, scripted, target = _script(actors, vehicles)
     if kind == "jam":
-        script = jnp.where(first, stop_and_go(ego, times, p, chance.event)[:, None], script)
+        waves = stop_and_go(ego, times, p, chance.event)[:, None, None] * jnp.array([1.0, 0.0])
+        script = jnp.where(first[:, None], waves, script)
         scripted = scripted | first
         target = jnp.where(first, lane.astype(jnp.int32), target)
-    curvature = jnp.zeros_like(script)
-    return Generated(
-        world, jnp.asarray(EGO, jnp.int32), jnp.stack([script, curvature], axis=-1), scripted, target
-    )
+    return Generated(world, jnp.asarray(EGO, jnp.int32), script, scripted, target)
 
 
 def _rows(vehicles: int) -> int:
-    return -(-max(vehicles - OTHERS, 1) // ROW)
+    return -(-max(vehicles - LEADER, 1) // ROW)
 
 
 def _road(vehicles: int, seconds: float) -> Road:
@@ -229,9 +235,12 @@ class _Others(eqx.Module):
 
 
 def _place_others(
-    count: int, ego: Ego, actor: Actor, gradient: Array, p: Parameters, chance: _Chance
+    count: int, ego: Ego, actor: Actor, room: Actor, gradient: Array, p: Parameters, chance: _Chance
 ) -> _Others:
-    """Fill the lanes outwards from the ego and the actor, by turns before and behind."""
+    """Fill the lanes outwards from the ego and the actor, by turns before and behind.
+
+    The lane of `room` is filled outwards from its place; that is the actor, or who will come to be there.
+    """
     kinds, long, wide = chance.uniform
     truck = kinds < p.truck_share
     length, width = car_size(p, chance.normal[:2])
@@ -245,11 +254,11 @@ def _place_others(
     # The ego's and the actor's lanes are filled from these two outwards, with room for the actor before the
     # ego where it is to come over; the other lanes from a random phase.
     has_ego = lanes == ego.lane
-    taken = has_ego | (lanes == actor.lane)
-    front = jnp.where(has_ego, jnp.maximum(actor.ahead, 0.0), actor.ahead)
-    rear = jnp.where(has_ego, 0.0, actor.ahead)
-    longer = jnp.where(has_ego, jnp.maximum(ego.length, actor.length), actor.length)
-    inner = jnp.stack([longer, jnp.where(has_ego, ego.length, actor.length)])
+    taken = has_ego | (lanes == room.lane)
+    front = jnp.where(has_ego, jnp.maximum(actor.ahead, 0.0), room.ahead)
+    rear = jnp.where(has_ego, 0.0, room.ahead)
+    longer = jnp.where(has_ego, jnp.maximum(ego.length, actor.length), room.length)
+    inner = jnp.stack([longer, jnp.where(has_ego, ego.length, room.length)])
     inner = jnp.where(taken, inner, length[0, 0])
     spacing = gap + 0.5 * (length + jnp.concatenate([inner[None], length[:-1]]))
     phase = chance.phase * spacing[0, 0]
@@ -259,14 +268,18 @@ def _place_others(
     return _Others(*(values.reshape(-1)[:count] for values in (lane, along, speed, length, width)))
 
 
-def _script(actor: Actor, vehicles: int) -> tuple[Array, Array, Array]:
-    """What is forced on the actor, among all vehicles."""
-    is_actor = jnp.arange(vehicles) == ACTOR
-    return (
-        jnp.where(is_actor, actor.acceleration[:, None], 0.0),
-        is_actor & actor.scripted[:, None],
-        jnp.where(is_actor, actor.target[:, None], -1).astype(jnp.int32),
-    )
+def _script(actors: tuple[Actor, ...], vehicles: int) -> tuple[Array, Array, Array]:
+    """What is forced on the actors, among all vehicles."""
+    slots = jnp.arange(vehicles)
+    steps = actors[0].scripted.shape[0]
+    script, scripted = jnp.zeros((steps, vehicles, 2)), jnp.zeros((steps, vehicles), bool)
+    target = jnp.full((steps, vehicles), -1, jnp.int32)
+    for slot, actor in enumerate(actors, ACTOR):
+        forced = jnp.stack([actor.acceleration, actor.curvature], axis=-1)
+        script = jnp.where((slots == slot)[:, None], forced[:, None], script)
+        scripted = jnp.where(slots == slot, actor.scripted[:, None], scripted)
+        target = jnp.where(slots == slot, actor.target[:, None].astype(jnp.int32), target)
+    return script, scripted, target
 
 
 def _first_of_lane(lane: Array, along: Array) -> Array:

@@ -1,8 +1,8 @@
 """What makes a situation on the highway rare: somebody cuts in, brakes hard, lies in the lane or must merge.
 
-Every event has one vehicle beside the ego, the actor, with a place, a speed, and what is forced on it. All
-are drawn so that a driver who keeps its speed until the event, then reacts within `REACTION` and brakes with
-`HARDEST_BRAKE`, touches nobody.
+Every event has one vehicle beside the ego, the actor, with a place, a speed, and what is forced on it; that
+of `foresee.driving.occluded` has two. All are drawn so that a driver who keeps its speed until the event,
+then reacts within `REACTION` and brakes with `HARDEST_BRAKE`, touches nobody.
 """
 
 from typing import NamedTuple
@@ -51,6 +51,9 @@ class Parameters(eqx.Module):
         debris_length, debris_width: its size [m].
         merge_ahead: how far the centre of a merging vehicle is ahead of the ego's at the start [m].
         merge_slower: its speed, as a share of the ego's.
+        occluded_headway: time gap to the vehicle ahead that hides a stopped car [s].
+        reveal_headway: time gap to the stopped car when it can first be seen [s].
+        swerve_time: how long the one that hid it takes to change lanes [s].
         wave_time: period with which the first vehicles of a jam stop and go [s].
         wave_depth: amplitude of their speed, as a share of the mean.
         margin: added to the least gap from which a collision can be avoided [m].
@@ -82,6 +85,9 @@ class Parameters(eqx.Module):
     debris_width: Float[Array, "2"] = eqx.field(converter=_pair, default=(0.5, 2.0))
     merge_ahead: Float[Array, "2"] = eqx.field(converter=_pair, default=(-20.0, 40.0))
     merge_slower: Float[Array, "2"] = eqx.field(converter=_pair, default=(0.6, 1.0))
+    occluded_headway: Float[Array, "2"] = eqx.field(converter=_pair, default=(0.6, 1.2))
+    reveal_headway: Float[Array, "2"] = eqx.field(converter=_pair, default=(2.0, 4.0))
+    swerve_time: Float[Array, "2"] = eqx.field(converter=_pair, default=(2.4, 3.2))
     wave_time: Float[Array, "2"] = eqx.field(converter=_pair, default=(15.0, 30.0))
     wave_depth: Float[Array, "2"] = eqx.field(converter=_pair, default=(0.6, 1.0))
     margin: Float[Array, ""] = eqx.field(converter=_pair, default=1.0)
@@ -103,7 +109,7 @@ class Actor(NamedTuple):
         ahead: distance of its centre before the ego's [m].
         speed: at the start [m/s].
         length, width: size [m].
-        acceleration: what is forced on it at every step [m/s²].
+        acceleration, curvature: what is forced on it at every step [m/s², 1/m].
         scripted: at which steps.
         target: forced lane at every step, -1 for none.
     """
@@ -114,6 +120,7 @@ class Actor(NamedTuple):
     length: Float[Array, ""]
     width: Float[Array, ""]
     acceleration: Float[Array, " T"]
+    curvature: Float[Array, " T"]
     scripted: Bool[Array, " T"]
     target: Int[Array, " T"]
 
@@ -161,20 +168,19 @@ def ordinary(ego: Ego, times: Float[Array, " T"], p: Parameters, chance: Chance)
     """Nothing happens: the actor is the vehicle ahead, as fast as the ego."""
     length, width = car_size(p, chance.normal[:2])
     gap = p.standstill + ego.speed * p.headway * jnp.exp(p.headway_spread * chance.normal[2])
-    return _left_alone(ego.lane, gap + 0.5 * (length + ego.length), ego.speed, length, width, times)
+    return left_alone(ego.lane, gap + 0.5 * (length + ego.length), ego.speed, length, width, times)
 
 
 def cut_in(ego: Ego, times: Float[Array, " T"], p: Parameters, chance: Chance) -> Actor:
     """Somebody on a lane beside changes to the ego's, close in front of it, and is slower."""
     side, begins, slower, headway, *_ = chance.uniform
-    from_right = jnp.where(side < 0.5, 1, -1)
-    lane = jnp.where(ego.lane == 0, 1, jnp.where(ego.lane == 3, 2, ego.lane + from_right))
+    lane = to_side(ego, side)
     begin, speed = between(p.begin, begins), ego.speed - between(p.cut_in_slower, slower)
     length, width = car_size(p, chance.normal[:2])
     least = least_gap(ego.speed, speed, jnp.zeros(())) + p.margin
     gap = jnp.maximum(between(p.cut_in_headway, headway) * ego.speed, least)
     ahead = gap + 0.5 * (length + ego.length) + (ego.speed - speed) * begin
-    actor = _left_alone(lane, ahead, speed, length, width, times)
+    actor = left_alone(lane, ahead, speed, length, width, times)
     target = jnp.where(times < begin, lane, jnp.where(times < begin + CHANGE_TIME, ego.lane, -1))
     return actor._replace(target=target)
 
@@ -187,7 +193,7 @@ def hard_braking(ego: Ego, times: Float[Array, " T"], p: Parameters, chance: Cha
     least = least_gap(ego.speed, ego.speed, braking) + p.margin
     gap = jnp.maximum(between(p.braking_headway, headway) * ego.speed, least)
     slow_from = begin + ego.speed * (1 - share) / braking
-    actor = _left_alone(ego.lane, gap + 0.5 * (length + ego.length), ego.speed, length, width, times)
+    actor = left_alone(ego.lane, gap + 0.5 * (length + ego.length), ego.speed, length, width, times)
     return actor._replace(
         acceleration=jnp.where((times >= begin) & (times < slow_from), -braking, 0.0),
         scripted=(times >= begin) & (times < slow_from + between(p.braking_hold, holds)),
@@ -201,7 +207,7 @@ def debris(ego: Ego, times: Float[Array, " T"], p: Parameters, chance: Chance) -
     length, width = between(p.debris_length, long), between(p.debris_width, wide)
     still = jnp.zeros(())
     gap = jnp.maximum(between(p.debris_time, away) * ego.speed, least_gap(ego.speed, still, still) + p.margin)
-    actor = _left_alone(ego.lane, gap + 0.5 * (length + ego.length), still, length, width, times)
+    actor = left_alone(ego.lane, gap + 0.5 * (length + ego.length), still, length, width, times)
     return actor._replace(
         scripted=jnp.ones_like(actor.scripted), target=jnp.full_like(actor.target, ego.lane)
     )
@@ -212,7 +218,13 @@ def merge(ego: Ego, times: Float[Array, " T"], p: Parameters, chance: Chance) ->
     place, slower, *_ = chance.uniform
     length, width = car_size(p, chance.normal[:2])
     speed = ego.speed * between(p.merge_slower, slower)
-    return _left_alone(jnp.asarray(RAMP), between(p.merge_ahead, place), speed, length, width, times)
+    return left_alone(jnp.asarray(RAMP), between(p.merge_ahead, place), speed, length, width, times)
+
+
+def to_side(ego: Ego, side: Float[Array, ""]) -> Int[Array, ""]:
+    """Return the number of a lane beside the ego's, either one as likely where there are two."""
+    drawn = ego.lane + jnp.where(side < 0.5, 1, -1)
+    return jnp.where(ego.lane == 0, 1, jnp.where(ego.lane == 3, 2, drawn))
 
 
 def car_size(p: Parameters, normal: Float[Array, "2 *v"]) -> tuple[Array, Array]:
@@ -229,8 +241,10 @@ def stop_and_go(ego: Ego, times: Float[Array, " T"], p: Parameters, chance: Chan
     return swing * rate * jnp.cos(rate * times)
 
 
-def _left_alone(
+def left_alone(
     lane: Array, ahead: Array, speed: Array, length: Array, width: Array, times: Float[Array, " T"]
 ) -> Actor:
+    """Return an actor on which nothing is forced."""
     free, none = jnp.zeros(times.shape, bool), jnp.full(times.shape, -1)
-    return Actor(lane, ahead, speed, length, width, jnp.zeros_like(times), free, none)
+    zero = jnp.zeros_like(times)
+    return Actor(lane, ahead, speed, length, width, zero, zero, free, none)

@@ -46,10 +46,14 @@ class _Scene:
 
 @dataclass(frozen=True)
 class _Ride:
-    """One scenario to be: the ego's column in its scene, first and last frame, and who is there meanwhile."""
+    """One scenario to be: the ego's column in its scene, first and last frame, and who is there meanwhile.
+
+    It begins `later` frames after the ego's first one.
+    """
 
     scene: _Scene
     ego: int
+    later: int
     first: int
     last: int
     company: Int[np.ndarray, " K"]
@@ -62,13 +66,15 @@ def scenarios_from_states(
     seconds: float | int = 3.0,
     handover: float | int = 0.0,
     longest: float | int | None = None,
+    every: float | int | None = None,
     not_driven: Collection[str] = NOT_DRIVEN,
 ) -> Scenarios:
-    """Make one scenario of every vehicle that was recorded long enough to be driven instead.
+    """Make one scenario of every vehicle that was recorded long enough to be driven instead, or several.
 
     A scenario begins with the ego's first recorded frame and ends with its last one, and holds everybody who
     is there in between, moved to coordinates whose origin is near the scene. All have the shape of the
-    largest. Scenarios of one scene share its group.
+    largest. Scenarios of one scene share its group. They are named "scene/vehicle", and "scene/vehicle@2.0s"
+    if they begin so much later than the vehicle's first frame.
 
     Args:
         states: the smoothed recording.
@@ -77,33 +83,45 @@ def scenarios_from_states(
         seconds: how long a vehicle must be there after the handover.
         handover: how long after its first frame the driver takes over [s].
         longest: at most so much time after the handover is driven [s]; None: all that was recorded.
+        every: further scenarios of the same vehicle begin every so much later, as long as it is there long
+            enough after that [s]; None: only the first.
         not_driven: kinds of vehicles that are no egos.
 
     Raises:
-        OptionError: if a time is negative or not finite.
+        OptionError: if a time is negative or not finite, or `every` is 0.
         RecordingError: if no vehicle can be the ego, a scene has no road, or all would need too much memory.
     """
     for name, value in (("seconds", seconds), ("handover", handover), ("longest", longest)):
         if value is not None and not (np.isfinite(value) and value >= 0):
             raise OptionError(f"expected {name} to be a time in s, at least 0, got {value}")
+    if every is not None and not (np.isfinite(every) and every > 0):
+        raise OptionError(f"expected every to be a time in s above 0, got {every}")
     scenes = [_scene(states, roads, name) for name in states.recording.scenes()]
     rate = states.recording.frame_rate
     before, least = round(handover * rate), max(round(seconds * rate), 1)
     most = None if longest is None else max(round(longest * rate), 1)
+    apart = None if every is None else max(round(every * rate), 1)
     rides = []
     for scene in scenes:
         driven = ~scene.astray & ~np.isin(states.recording.kind[scene.rows].astype(str), list(not_driven))
-        for ego in np.flatnonzero(driven & (scene.present.sum(axis=0) > before + least)):
-            rides.append(_ride(scene, int(ego), before, most))
+        spare = scene.present.sum(axis=0) - before - least
+        for ego in np.flatnonzero(driven & (spare > 0)):
+            for later in range(0, int(spare[ego]), apart or int(spare[ego])):
+                rides.append(_ride(scene, int(ego), later, before, most))
     if not rides:
         raise RecordingError(
             f"expected a vehicle on the road for at least {handover + seconds:g} s to be the ego, got none "
             f"({'; '.join(_left_out(states, scenes, before + least, not_driven))})"
         )
-    names = tuple(
-        f"{ride.scene.name}/{states.recording.vehicle[ride.scene.rows[ride.ego]]}" for ride in rides
+    vehicles = tuple(
+        tuple(str(states.recording.vehicle[row]) for row in ride.scene.rows[ride.company]) for ride in rides
     )
-    return Scenarios(names, tuple(ride.scene.name for ride in rides), _stack(states, rides, before), 1 / rate)
+    names = tuple(
+        f"{ride.scene.name}/{own[0]}" + (f"@{round(ride.later / rate, 3)}s" if ride.later else "")
+        for ride, own in zip(rides, vehicles, strict=True)
+    )
+    groups, starts = tuple(ride.scene.name for ride in rides), tuple(ride.first for ride in rides)
+    return Scenarios(names, groups, _stack(states, rides, before), 1 / rate, vehicles, starts)
 
 
 def left_out(
@@ -164,7 +182,7 @@ def _scene(states: States, roads: Roads | None, name: str) -> _Scene:
     line = np.array(road.line, float)
     line[..., :2] -= origin
     road = eqx.tree_at(lambda r: r.line, road, jnp.asarray(line, float))
-    lane, along, offset, beyond = _places(road, mean[:, :3])
+    lane, along, offset, beyond = places_on(road, mean[:, :3])
     columns = dict(zip(MOVING, mean.T, strict=True)) | {"lane": lane, "along": along, "offset": offset}
     moving = {key: np.zeros(present.shape, np.int32 if key == "lane" else float) for key in columns}
     for key, values in columns.items():
@@ -175,7 +193,7 @@ def _scene(states: States, roads: Roads | None, name: str) -> _Scene:
     return _Scene(name, rows, road, present, moving, astray, manners_of(present, moving, lengths))
 
 
-def _places(road: Road, at: Float[np.ndarray, "N 3"]) -> tuple[np.ndarray, ...]:
+def places_on(road: Road, at: Float[np.ndarray, "N 3"]) -> tuple[np.ndarray, ...]:
     """Return lane, arc length, offset, and how far outside of the lane, of positions with headings."""
     size = -(-road.line.shape[1] // 64) * 64  # few shapes to compile for
     road = pad_road(
@@ -199,13 +217,13 @@ def _look_up(road: Road, at: jax.Array) -> tuple[jax.Array, ...]:
     return place.lane, place.along, place.offset, outside
 
 
-def _ride(scene: _Scene, ego: int, before: int, most: int | None) -> _Ride:
+def _ride(scene: _Scene, ego: int, later: int, before: int, most: int | None) -> _Ride:
     there = np.flatnonzero(scene.present[:, ego])
-    first, last = int(there[0]), int(there[-1])
+    first, last = int(there[0]) + later, int(there[-1])
     if most is not None:
         last = min(last, first + before + most)
     company = np.flatnonzero(scene.present[first : last + 1].any(axis=0))
-    return _Ride(scene, ego, first, last, np.concatenate([[ego], company[company != ego]]))
+    return _Ride(scene, ego, later, first, last, np.concatenate([[ego], company[company != ego]]))
 
 
 def _stack(states: States, rides: list[_Ride], before: int) -> Scenario:

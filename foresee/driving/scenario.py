@@ -79,12 +79,17 @@ class Scenarios:
         groups: scenarios of the same group are not independent (same scene): intervals are drawn by group.
         scenario: all of them, stacked along a leading axis.
         dt: time between two frames [s].
+        vehicles: names of the vehicles in the slots of every scenario, the ego's first; empty if they have
+            none.
+        starts: frame of the recorded scene with which every scenario begins; empty if nothing was recorded.
     """
 
     names: tuple[str, ...]
     groups: tuple[str, ...]
     scenario: Scenario
     dt: float
+    vehicles: tuple[tuple[str, ...], ...] = ()
+    starts: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -97,6 +102,8 @@ class Scenarios:
             tuple(self.groups[i] for i in places),
             jax.tree.map(lambda leaf: leaf[places], self.scenario),
             self.dt,
+            tuple(self.vehicles[i] for i in places) if self.vehicles else (),
+            tuple(self.starts[i] for i in places) if self.starts else (),
         )
 
 

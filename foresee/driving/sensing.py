@@ -4,6 +4,8 @@ Which detection belongs to which vehicle is taken as known: every slot of a worl
 that out is what tracking is about.
 """
 
+from abc import abstractmethod
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -55,7 +57,34 @@ def know_exactly(world: World, ego: Int[Array, ""] | int) -> Beliefs:
     return Beliefs(mean, jnp.zeros((*mean.shape, 4), mean.dtype), known, known)
 
 
-class Sensing(eqx.Module):
+def know_nobody(world: World) -> Beliefs:
+    """Return beliefs that know of nobody."""
+    dtype, count = world.x.dtype, world.vehicles
+    nobody = jnp.zeros(count, bool)
+    return Beliefs(jnp.zeros((count, 4), dtype), jnp.zeros((count, 4, 4), dtype), nobody, nobody)
+
+
+class AbstractSensing(eqx.Module):
+    """How the ego sees the others, and what it makes of that."""
+
+    @abstractmethod
+    def start(self, world: World, ego: Int[Array, ""] | int) -> Beliefs:
+        """Return beliefs from before the first frame, which know of nobody."""
+
+    @abstractmethod
+    def update(
+        self,
+        beliefs: Beliefs,
+        world: World,
+        ego: Int[Array, ""] | int,
+        dt: float | int | Float[Array, ""] = 0.1,
+        *,
+        key: PRNGKeyArray,
+    ) -> Beliefs:
+        """Return what is believed after the world was looked at, dt seconds after the frame before."""
+
+
+class Sensing(AbstractSensing):
     """A sensor on the ego's roof, and the Kalman filter of constant velocity behind it.
 
     A vehicle within range, not hidden and not dropped out is detected at its position with independent normal
@@ -101,9 +130,7 @@ class Sensing(eqx.Module):
 
     def start(self, world: World, ego: Int[Array, ""] | int) -> Beliefs:
         """Return beliefs that know of nobody; what is in the first frame is learnt by its `update`."""
-        dtype, count = world.x.dtype, world.vehicles
-        nobody = jnp.zeros(count, bool)
-        return Beliefs(jnp.zeros((count, 4), dtype), jnp.zeros((count, 4, 4), dtype), nobody, nobody)
+        return know_nobody(world)
 
     def update(
         self,
@@ -123,13 +150,8 @@ class Sensing(eqx.Module):
             dt: time since the frame before [s].
             key: noise and dropouts.
         """
-        noise_key, drop_key = jax.random.split(key)
-        variances = self._variances()
-        size = variances.shape[0]
-        seen = self.sees(world, ego) & ~jax.random.bernoulli(drop_key, self.dropout, (world.vehicles,))
-        noise = jnp.sqrt(variances) * jax.random.normal(noise_key, (world.vehicles, size), variances.dtype)
-        detected = truth(world)[:, :size] + noise
-
+        detected, seen = self.detect(world, ego, key=key)
+        variances = self.variances()
         motion, sensor = ConstantVelocity(self.acceleration_density), Position(variances, 4)
         kalman = KalmanFilter()
 
@@ -153,14 +175,25 @@ class Sensing(eqx.Module):
             seen,
         )
 
+    def detect(
+        self, world: World, ego: Int[Array, ""] | int, *, key: PRNGKeyArray
+    ) -> tuple[Float[Array, "V m"], Bool[Array, " V"]]:
+        """Return detected positions, and velocities if they are measured, and whose of them there are."""
+        noise_key, drop_key = jax.random.split(key)
+        variances = self.variances()
+        size = variances.shape[0]
+        seen = self.sees(world, ego) & ~jax.random.bernoulli(drop_key, self.dropout, (world.vehicles,))
+        noise = jnp.sqrt(variances) * jax.random.normal(noise_key, (world.vehicles, size), variances.dtype)
+        return truth(world)[:, :size] + noise, seen
+
     def sees(self, world: World, ego: Int[Array, ""] | int) -> Bool[Array, " V"]:
         """Return which others are within range and not hidden, so that only a dropout can miss them."""
         distance = jnp.hypot(world.x - world.x[ego], world.y - world.y[ego])
         visible = others(world, ego) & (distance <= self.range)
         return visible & ~hidden(world, ego) if self.occlusion else visible
 
-    def _variances(self) -> Float[Array, " m"]:
-        """Return the noise of a detection: of the position, and of the velocity where it is measured."""
+    def variances(self) -> Float[Array, " m"]:
+        """Return the variances of a detection: of the position, and of the velocity if it is measured."""
         position = jnp.maximum(self.position_sd, SMALLEST) ** 2
         if self.velocity_sd is None:
             return jnp.stack([position, position])

@@ -13,11 +13,12 @@ from foresee.driving.observe import observe
 from foresee.driving.overlap import overlaps
 from foresee.driving.reactive import drive, see
 from foresee.driving.scenario import Record, Scenario, Script
-from foresee.driving.sensing import Beliefs, Sensing, know_exactly
+from foresee.driving.sensing import AbstractSensing, Beliefs, know_exactly
+from foresee.driving.traffic_model import AbstractTraffic
 from foresee.driving.world import MOMENTARY, World, keep_where, step
 from foresee.errors import OptionError
 
-Mode = Literal["replay", "reactive", "mixed"]
+Mode = Literal["replay", "reactive", "mixed", "learned"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 ASTRAY = 1.0  # a leader farther than this from its record is no longer where its follower's record saw it [m]
 DECIDING = 0.5  # time between decisions about lanes, left and right by turns [s]
@@ -70,7 +71,8 @@ def simulate(
     *,
     mode: Mode | str = "replay",
     dt: float | Float[Array, ""] = 0.1,
-    sensing: Sensing | None = None,
+    sensing: AbstractSensing | None = None,
+    traffic: AbstractTraffic | None = None,
     key: PRNGKeyArray,
 ) -> Episode:
     """Drive one scenario in closed loop; batches come from `jax.vmap`.
@@ -81,29 +83,32 @@ def simulate(
         mode: what the others do. "replay": they follow the record, whatever the ego does. "reactive": they
             follow the record's first frame and then drive themselves; who comes later enters where it was
             recorded, as soon as there is room. "mixed": they follow the record until the one ahead of them is
-            no longer where it was recorded, and drive themselves from then on.
+            no longer where it was recorded, and drive themselves from then on. "learned": as in "reactive",
+            but they do what a model of traffic says.
         dt: time between frames [s].
         sensing: how the ego sees the others; None: exactly.
-        key: the randomness of sensing and driver.
+        traffic: the model that moves the others in "learned" traffic; its time step has to be `dt`.
+        key: the randomness of sensing, driver and traffic.
 
     Returns:
         All frames of the record's length, those after `scenario.frames` too.
 
     Raises:
-        OptionError: if the mode is unknown.
+        OptionError: if the mode is unknown, or there is no model to move the others.
     """
-    if mode not in MODES:
-        raise OptionError(f"expected a mode out of {', '.join(MODES)}, got {mode!r}")
+    check_mode(mode, traffic)
     every = decision_steps(dt)
     world, ego = scenario.world, scenario.ego
     me = jnp.arange(world.vehicles) == ego
-    reactive = jnp.full(world.vehicles, mode == "reactive") & ~me
+    free = mode in ("reactive", "learned")  # nobody but the ego follows the record
+    reactive = jnp.full(world.vehicles, free) & ~me
     first = know_exactly(world, ego) if sensing is None else sensing.start(world, ego)
 
     def advance(carry: Any, moment: Any) -> tuple[Any, tuple[Frame, Array]]:
-        world, reactive, arrived, beliefs, memory = carry
+        world, reactive, arrived, beliefs, memory, moved_by = carry
         tick, now, script, key = moment
         sensed, acted = jax.random.split(key)
+        moving = jax.random.fold_in(key, 2)
         if sensing is None:
             beliefs = know_exactly(world, ego)
         else:
@@ -112,6 +117,9 @@ def simulate(
         frame = _frame(world, reactive, None if sensing is None else beliefs)
         if mode == "replay":
             actions = jnp.zeros((world.vehicles, 2), world.x.dtype)
+        elif traffic is not None and mode == "learned":
+            actions, moved_by = traffic.act(world, moved_by, key=moving)
+            actions = forced(actions, script)
         else:
             reactive = _released(world, now, reactive, me) if mode == "mixed" else reactive
             world, actions = react(world, reactive, script, tick, every, dt)
@@ -119,11 +127,11 @@ def simulate(
         handed = tick >= scenario.handover
         recorded = _row(scenario.record, tick + 1)
         driven = (reactive & arrived) | (me & handed)
-        moved = _put(moved, recorded, ~driven & (mode != "reactive" or (me & ~handed)))
-        if mode == "reactive":
+        moved = _put(moved, recorded, ~driven & (not free or (me & ~handed)))
+        if free:
             moved, arrived = _enter(moved, recorded, arrived)
         moved = replace(moved, target=jnp.where(me, moved.lane, moved.target))
-        return (moved, reactive, arrived, beliefs, memory), (frame, action)
+        return (moved, reactive, arrived, beliefs, memory, moved_by), (frame, action)
 
     steps = scenario.record.frames - 1
     moments = (
@@ -132,11 +140,24 @@ def simulate(
         scenario.script,
         jax.random.split(key, steps),
     )
-    start = (world, reactive, world.alive, first, driver.start())
-    (world, reactive, _, beliefs, _), (frames, actions) = jax.lax.scan(advance, start, moments)
+    begun = traffic.start(world) if traffic is not None and mode == "learned" else None
+    start = (world, reactive, world.alive, first, driver.start(), begun)
+    (world, reactive, _, beliefs, *_), (frames, actions) = jax.lax.scan(advance, start, moments)
     last = _frame(world, reactive, None if sensing is None else beliefs)
     frames = jax.tree.map(lambda many, one: jnp.concatenate([many, one[None]]), frames, last)
     return Episode(frames, actions, world, scenario)
+
+
+def check_mode(mode: Any, traffic: Any) -> None:
+    """Check what the others are to do.
+
+    Raises:
+        OptionError: if the mode is unknown, or there is no model to move the others.
+    """
+    if mode not in MODES:
+        raise OptionError(f"expected a mode out of {', '.join(MODES)}, got {mode!r}")
+    if mode == "learned" and traffic is None:
+        raise OptionError("expected a traffic model for learned traffic, got none")
 
 
 def _frame(world: World, reactive: Array, beliefs: Beliefs | None) -> Frame:
@@ -202,13 +223,16 @@ def react(
         The traffic with the target lanes decided on, and everybody's accelerations and curvatures.
     """
     if script is not None:
-        forced = jnp.where(script.target >= 0, script.target, world.target)
-        world = replace(world, target=forced)
+        aimed = jnp.where(script.target >= 0, script.target, world.target)
+        world = replace(world, target=aimed)
     now = tick % every == 0
     world, actions, _ = drive(world, (tick // every) % 2, decide=now, who=reactive, dt=dt)
-    if script is not None:
-        actions = jnp.where(script.scripted[:, None], script.actions, actions)
-    return world, actions
+    return world, forced(actions, script)
+
+
+def forced(actions: Float[Array, "V 2"], script: Script | None) -> Float[Array, "V 2"]:
+    """Return actions with what the script forces on some vehicles in their place."""
+    return actions if script is None else jnp.where(script.scripted[:, None], script.actions, actions)
 
 
 def _released(world: World, now: Record, reactive: Array, me: Array) -> Bool[Array, " V"]:

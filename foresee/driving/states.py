@@ -60,6 +60,8 @@ class States:
         learned: the noise learned from the recording.
         one_step: the filter's predictions against what was seen.
         loss_history: negative log evidence per observed coordinate while learning.
+        filtered: the same six numbers as `mean`, of the belief that knows nothing but the sightings up to
+            each row: what could be known at the time. None where nobody kept it.
     """
 
     recording: Recording
@@ -71,6 +73,7 @@ class States:
     learned: tuple[Learned, ...]
     one_step: OneStep
     loss_history: Float[np.ndarray, " steps"]
+    filtered: Float[np.ndarray, "V L 6"] | None = None
 
     @property
     def standard_deviation(self) -> Float[np.ndarray, "V L 6"]:

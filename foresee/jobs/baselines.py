@@ -1,18 +1,12 @@
 """The second stage of the main job: what baselines would have done in place of the recorded drivers."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from threading import Event, Lock
 from typing import Any
 
-import jax
 import numpy as np
 import polars as pl
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
-from foresee.driving.driver import AbstractDriver
-from foresee.driving.evaluate import CELLS, Evaluation, evaluate
+from foresee.driving.evaluate import CELLS, Evaluation
 from foresee.driving.find_lanes import road_of
 from foresee.driving.policies import Expert, LaneKeeper, NoAction
 from foresee.driving.recorded import scenarios_from_states
@@ -23,15 +17,14 @@ from foresee.driving.sensing import Sensing
 from foresee.driving.simulate import Mode
 from foresee.driving.states import States
 from foresee.errors import RecordingError, RoadError
+from foresee.jobs.fleet import Entrant, Progress, drive_entrants, one_of
 
 DRIVERS = ("expert", "none", "idm", "idm_sensing")
 # What the last one sees with: the noise under which carried doubt has to show in comfort.
 SENSING = Sensing(position_sd=1.0, velocity_sd=2.0, dropout=0.1)
 MODES: tuple[Mode, ...] = ("replay", "reactive")
 SECONDS, LONGEST = 3.0, 20.0  # a vehicle must be there so long, and is driven no longer than that [s]
-AT_ONCE = 2  # evaluations under way: most of the time is compilation, which keeps one core busy
 FROM_MAP, FOUND = "map", "found from paths"
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +93,7 @@ def run_baselines(states: States, *, seed: int, progress: Progress) -> Baselines
             f"{SECONDS:g} s, off every lane, or not motor vehicles",
         )
     evaluations = drive_all(scenarios, seed=seed, progress=progress)
-    return Baselines(evaluations, companions(states, scenarios), sources, notes)
+    return Baselines(evaluations, scenarios.vehicles, sources, notes)
 
 
 def find_roads(states: States) -> tuple[dict[str, Road], dict[str, str], tuple[str, ...]]:
@@ -139,61 +132,12 @@ def of_scenes(states: States, scenes: list[str]) -> States:
         tracks=Tracks(**{each.name: getattr(states.tracks, each.name)[keep] for each in fields(Tracks)}),
         one_step=cut(states.one_step),
         **{name: getattr(states, name)[keep] for name in ("alive", "mean", "covariance", "modes")},
+        filtered=None if states.filtered is None else states.filtered[keep],
     )
 
 
-def companions(states: States, scenarios: Scenarios) -> tuple[tuple[str, ...], ...]:
-    """Return the names of the vehicles in the slots of every scenario: the ego, then all who are met."""
-    recording, first = states.recording, states.tracks.first
-    last = first + states.alive.sum(axis=1) - 1
-    row = {f"{recording.scene[v]}/{recording.vehicle[v]}": v for v in range(recording.vehicles)}
-    frames = np.asarray(scenarios.scenario.frames)
-    names = []
-    for name, count in zip(scenarios.names, frames, strict=True):
-        ego = row[name]
-        there = _met(recording.scene, first, last, ego, int(first[ego] + count))
-        names.append((str(recording.vehicle[ego]), *(str(other) for other in recording.vehicle[there])))
-    return tuple(names)
-
-
-def _met(
-    scene: Shaped[np.ndarray, " V"],
-    first: Int[np.ndarray, " V"],
-    last: Int[np.ndarray, " V"],
-    ego: int,
-    end: int,
-) -> Bool[np.ndarray, " V"]:
-    there = (scene == scene[ego]) & (first <= end) & (last >= first[ego])
-    there[ego] = False
-    return there
-
-
-class OneOf(AbstractDriver):
-    """One of several drivers without a memory, chosen by a number, so that one compilation serves all.
-
-    Attributes:
-        drivers: the drivers.
-        chosen: the number of the one that drives.
-    """
-
-    drivers: tuple[AbstractDriver, ...]
-    chosen: Int[Array, ""]
-
-    def start(self) -> None:
-        """Return nothing: there is no memory."""
-
-    def act(self, observation: Any, memory: None, *, key: PRNGKeyArray) -> tuple[Float[Array, "2"], None]:
-        """Return what the chosen driver does."""
-
-        def alone(driver: AbstractDriver) -> Callable[[Any, Any], Array]:
-            return lambda view, key: driver.act(view, driver.start(), key=key)[0]
-
-        acts = [alone(driver) for driver in self.drivers]
-        return jax.lax.switch(self.chosen, acts, observation, key), None
-
-
 def drive_all(scenarios: Scenarios, *, seed: int, progress: Progress) -> tuple[Evaluation, ...]:
-    """Evaluate all baselines in all kinds of traffic, two at a time; episodes are kept if they are few.
+    """Evaluate all baselines in all kinds of traffic; episodes are kept if they are few.
 
     Args:
         scenarios: what is driven.
@@ -201,69 +145,12 @@ def drive_all(scenarios: Scenarios, *, seed: int, progress: Progress) -> tuple[E
         progress: called with what is being done and the share of it that is done.
     """
     keep = len(scenarios) if len(scenarios) <= at_a_time(scenarios) else 0
-    shares: dict[tuple[str, str], float] = {}
-    guard, stopped = Lock(), Event()
 
-    def run(drivers: dict[str, AbstractDriver], mode: Mode) -> list[Evaluation]:
-        def follow(name: str, share: float) -> None:
-            if stopped.is_set():
-                raise RuntimeError("interrupted")
-            with guard:
-                shares[name, mode] = share
-                total, done = len(DRIVERS) * len(MODES), sum(each == 1.0 for each in shares.values())
-                progress(f"{done} of {total} evaluations", 0.05 + 0.95 * sum(shares.values()) / total)
+    def told(text: str, share: float) -> None:
+        progress(text, 0.05 + 0.95 * share)
 
-        out = []
-        for name, driver in drivers.items():
-            tell = _named(follow, name)
-            done = evaluate(
-                driver,
-                scenarios,
-                mode,
-                sensing=_sensing(name),
-                key=jax.random.key(seed),
-                keep=keep,
-                progress=tell,
-            )
-            out.append(replace(done, driver=name))
-        return out
-
-    pool = ThreadPoolExecutor(AT_ONCE)
-    try:
-        # The slowest to compile come first.
-        under_way = [pool.submit(run, each, mode) for mode in reversed(MODES) for each in _programs()]
-        done = {(each.driver, each.mode): each for future in under_way for each in future.result()}
-    finally:
-        stopped.set()
-        pool.shutdown(wait=False, cancel_futures=True)
-    return tuple(done[name, mode] for name in DRIVERS for mode in MODES)
-
-
-def watch(evaluation: Evaluation, places: Int[np.ndarray, " K"], *, seed: int) -> Evaluation:
-    """Return the evaluation with the episodes of some scenarios, driven again unless they were kept.
-
-    Args:
-        evaluation: the evaluation of all scenarios.
-        places: the scenarios to look at; no more than `at_a_time` of them.
-        seed: the same as of the evaluation.
-    """
-    if len(evaluation.episodes.scenario):
-        return evaluation
-    count = at_a_time(evaluation.scenarios)
-    # Filled up to the shape that is compiled already.
-    chosen = np.concatenate([places, np.full(max(count - len(places), 0), places[0])])
-    driver = _driver(evaluation.driver)
-    again = evaluate(
-        driver,
-        evaluation.scenarios.select(chosen),
-        evaluation.mode,
-        sensing=_sensing(evaluation.driver),
-        key=jax.random.key(seed),
-        keep=count,
-    )
-    order = np.argsort(again.episodes.scenario)[: len(places)]
-    frames = jax.tree.map(lambda leaf: leaf[order], again.episodes.frames)
-    return replace(evaluation, episodes=replace(again.episodes, scenario=places, frames=frames))
+    done = drive_entrants(entrants(), MODES, scenarios, seed=seed, keep=keep, progress=told)
+    return tuple(done.values())
 
 
 def at_a_time(scenarios: Scenarios) -> int:
@@ -274,25 +161,13 @@ def at_a_time(scenarios: Scenarios) -> int:
     return min(len(scenarios), whole)
 
 
-def _programs() -> list[dict[str, AbstractDriver]]:
-    """Drivers that share a compilation, by name."""
-    apart = ("expert", "idm_sensing")
-    together = {name: _driver(name) for name in DRIVERS if name not in apart}
-    alone = [{name: _driver(name)} for name in reversed(apart) if name in DRIVERS]
-    return [*([together] if together else []), *alone]
-
-
-def _driver(name: str) -> AbstractDriver:
-    if name == "expert":
-        return Expert()
-    if name == "idm_sensing":
-        return LaneKeeper()
-    return OneOf((NoAction(), LaneKeeper()), jax.numpy.asarray(("none", "idm").index(name), jax.numpy.int32))
-
-
-def _sensing(name: str) -> Sensing | None:
-    return SENSING if name.endswith("_sensing") else None
-
-
-def _named(follow: Progress, name: str) -> Progress:
-    return lambda _, share: follow(name, share)
+def entrants() -> tuple[Entrant, ...]:
+    """Return the baselines; those that see exactly share a compilation, but for the recorded driver."""
+    rules = (NoAction(), LaneKeeper())
+    made = {
+        "expert": Entrant("expert", Expert(), program="expert"),
+        "none": Entrant("none", one_of(rules, 0)),
+        "idm": Entrant("idm", one_of(rules, 1)),
+        "idm_sensing": Entrant("idm_sensing", LaneKeeper(), program="sensing", sensing=SENSING),
+    }
+    return tuple(made[name] for name in DRIVERS)

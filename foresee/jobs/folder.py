@@ -1,5 +1,6 @@
-"""The folder a job writes into, and the cache of what JAX compiles."""
+"""The folder a job writes into, its tables, and the cache of what JAX compiles."""
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import jax
+import polars as pl
+
+from foresee.storage import whole_file
 
 
 def keep_compiled() -> None:
@@ -32,3 +36,11 @@ def writable_folder(out: Path) -> Iterator[None]:
             except OSError:
                 break  # it holds something, or was never made
         raise
+
+
+def write_table(path: Path, table: pl.DataFrame) -> None:
+    """Write a table as Parquet; the file appears whole or not at all."""
+    buffer = io.BytesIO()  # so that a full disk is met by Python, as an OSError
+    table.write_parquet(buffer)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from foresee.errors import ShapeError
+from foresee.report.foretold import Foretold
 
 Polyline = Float[np.ndarray, "_n 2"]
 NINETY = (
@@ -60,6 +61,7 @@ class Clip:
         contact: index of the vehicle that was hit, and the frame; None: whoever a failed ego touched first.
         events: times [s] and what happened then.
         traces: curves shown under the picture.
+        foretold: what the vehicles around were expected to do; None: nothing was foretold.
 
     Raises:
         ShapeError: if there is no frame, no such ego, or the arrays do not fit together.
@@ -87,6 +89,7 @@ class Clip:
     contact: tuple[int, int] | None = None
     events: tuple[tuple[float | int, str], ...] = ()
     traces: tuple[Trace, ...] = ()
+    foretold: Foretold | None = None
 
     def __post_init__(self):
         frames, vehicles = self.x.shape

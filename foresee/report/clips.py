@@ -1,6 +1,6 @@
 """Clips to replay, chosen from evaluations by rules, with what happened and the curves under the picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import jax
@@ -9,17 +9,20 @@ from jaxtyping import Bool, Float, Int
 
 from foresee.driving.comfort import LIMITS
 from foresee.driving.evaluate import Evaluation
+from foresee.driving.findings import Foresight
 from foresee.driving.road import Road
 from foresee.driving.scores import HORIZON, TIME_TO_COLLISION
 from foresee.driving.sensing import Beliefs
 from foresee.report.clip import Clip, Polyline, Trace
-from foresee.report.measures import NAMES, TRAFFIC
+from foresee.report.foretold import foretold_in
+from foresee.report.measures import NAMES, TRAFFIC, name_of
 
 MOST_FAILED, ORDINARY = 8, 3  # scenarios in which somebody failed, and in which nobody did
 AFTER = 2.0  # a clip goes on so long after a failure [s]
 NEAR = 120.0  # who never comes nearer to the ego is left out [m]
 STEP = 6.0  # lanes are drawn with a point every so many metres
 RECORDED = "expert"  # the recorded driver, who drives nothing
+NOTHING: Mapping[tuple[int, str, str], Foresight] = {}
 
 
 def choose_scenarios(evaluations: Sequence[Evaluation]) -> Int[np.ndarray, " K"]:
@@ -47,7 +50,10 @@ def choose_scenarios(evaluations: Sequence[Evaluation]) -> Int[np.ndarray, " K"]
 
 
 def make_clips(
-    evaluations: Sequence[Evaluation], companions: Sequence[tuple[str, ...]], places: Int[np.ndarray, " K"]
+    evaluations: Sequence[Evaluation],
+    companions: Sequence[tuple[str, ...]],
+    places: Int[np.ndarray, " K"],
+    foresight: Mapping[tuple[int, str, str], Foresight] = NOTHING,
 ) -> tuple[Clip, ...]:
     """Make a clip of every chosen scenario with every driver in every kind of traffic.
 
@@ -55,8 +61,13 @@ def make_clips(
         evaluations: with the episodes of the chosen scenarios.
         companions: names of the vehicles of every scenario.
         places: the chosen scenarios.
+        foresight: what was foretold, by place, driver and kind of traffic.
     """
-    return tuple(_clip(each, companions[k], int(k)) for k in places for each in evaluations)
+    return tuple(
+        _clip(each, companions[k], int(k), foresight.get((int(k), each.driver, each.mode)))
+        for k in places
+        for each in evaluations
+    )
 
 
 def most_telling(clips: Sequence[Clip]) -> int:
@@ -91,6 +102,7 @@ def between(clip: Clip, start: float | int, end: float | int) -> Clip:
         clip,
         **{name: cut(getattr(clip, name)) for name in moving},
         contact=contact,
+        foretold=clip.foretold and clip.foretold.between(rows.start, last),
         events=tuple(kept),
         traces=tuple(replace(trace, values=trace.values[rows]) for trace in clip.traces),
     )
@@ -100,7 +112,7 @@ def _values(clip: Clip, name: str) -> Float[np.ndarray, " T"]:
     return next((trace.values for trace in clip.traces if trace.name == name), np.full(1, np.nan))
 
 
-def _clip(evaluation: Evaluation, names: tuple[str, ...], place: int) -> Clip:
+def _clip(evaluation: Evaluation, names: tuple[str, ...], place: int, foresight: Foresight | None) -> Clip:
     row = evaluation.table.row(place, named=True)
     at = int(np.flatnonzero(evaluation.episodes.scenario == place)[0])
     frames = jax.tree.map(lambda leaf: leaf[at], evaluation.episodes.frames)
@@ -119,7 +131,7 @@ def _clip(evaluation: Evaluation, names: tuple[str, ...], place: int) -> Clip:
     believed = _believed(frames.beliefs, keep, shown)
     return Clip(
         scenario=str(row["scenario"]),
-        driver=NAMES.get(evaluation.driver, evaluation.driver),
+        driver=name_of(evaluation.driver),
         mode=TRAFFIC.get(evaluation.mode, evaluation.mode),
         outcome=outcome(row, names),
         failed=bool(row["fail"]),
@@ -140,6 +152,7 @@ def _clip(evaluation: Evaluation, names: tuple[str, ...], place: int) -> Clip:
         contact=_contact(row, keep, dt),
         events=_events(evaluation, row, place, last * dt),
         traces=_traces(evaluation, np.asarray(frames.offset[shown, ego], float), place, shown),
+        foretold=None if foresight is None else foretold_in(foresight, keep, len(x), dt),
     )
 
 

@@ -4,27 +4,49 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from foresee.driving.accuracy import COMPARED, LEVELS, OneStepScores, TruthScores
-from foresee.driving.states import QUANTITIES, UNITS, States
+from foresee.driving.accuracy import OneStepScores, TruthScores
+from foresee.driving.findings import DriversFindings, Part, Training, WorldFindings
+from foresee.driving.states import States
 from foresee.report import consistency, paths
 from foresee.report.baselines import Driven, draw_drivers, driver_sections, driver_tiles
-from foresee.report.page import Block, Figures, Heading, Items, Key, Page, Section, Table, Text, Tile, Tiles
-from foresee.report.words import count, interval, number, percent, signed, significant, with_interval
-
-REFERENCE = {"centre": "the centre of a vehicle", "front": "the middle of its front"}
-PERCENT = tuple(round(100 * level) for level in LEVELS)
-UNIT_OF = {"position": "m", **dict(zip(QUANTITIES, UNITS, strict=True))}
+from foresee.report.estimates import reading, state_sections, state_tiles, vehicle_title
+from foresee.report.foretelling import draw_errors, draw_intervals, world_section
+from foresee.report.guard import draw_alarms, draw_roc, monitor_section
+from foresee.report.learning import draw_trainings, learning_sections, part_blocks
+from foresee.report.page import Block, Figures, Heading, Items, Page, Section, Tiles
+from foresee.report.verdict import verdict, verdict_tiles
+from foresee.report.words import count, number
 
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """All that a run found out: states, their scores, drivers, and the numbers of summary.json."""
+    """All that a run found out, and the numbers of summary.json; what did not run is absent.
+
+    Attributes:
+        states: what every vehicle did.
+        one_step: how well the next frame was predicted.
+        truth: errors against the truth, where that is known.
+        summary: every number on the page.
+        driven: what there is to show of drivers.
+        parts: what was learned from, chosen by and judged on.
+        world: how well the learned world foretells.
+        drivers: how drivers compare that learned or use what was learned.
+    """
 
     states: States
     one_step: OneStepScores
     truth: TruthScores | None
     summary: dict[str, Any]
     driven: Driven | None = None
+    parts: tuple[Part, ...] = ()
+    world: WorldFindings | None = None
+    drivers: DriversFindings | None = None
+
+    @property
+    def trainings(self) -> dict[str, Training]:
+        """Return everything that was trained."""
+        world = {} if self.world is None else {"world": self.world.training}
+        return {**world, **({} if self.drivers is None else self.drivers.trainings)}
 
 
 def draw_figures(findings: Findings, progress: Callable[[str, float], None]) -> dict[str, Block]:
@@ -35,10 +57,10 @@ def draw_figures(findings: Findings, progress: Callable[[str, float], None]) -> 
     out["map"] = paths.draw_map(states)
     chosen = paths.choose_vehicles(states)
     for i, (vehicle, why) in enumerate(chosen):
-        progress("vehicles", 0.2 + 0.5 * i / len(chosen))
-        out[f"vehicle {i} title"] = Heading(_vehicle_title(states, vehicle, why))
+        progress("vehicles", 0.2 + 0.4 * i / len(chosen))
+        out[f"vehicle {i} title"] = Heading(vehicle_title(states, vehicle, why))
         out[f"vehicle {i}"] = Figures(paths.draw_vehicle(states, vehicle), "three")
-    progress("consistency", 0.7)
+    progress("consistency", 0.6)
     out["accelerations"] = Figures(consistency.draw_accelerations(states))
     if scores.rows:
         rate = states.recording.frame_rate
@@ -48,29 +70,55 @@ def draw_figures(findings: Findings, progress: Callable[[str, float], None]) -> 
         out["innovations"] = Figures((*drawn, *([learning] if learning else [])))
     if findings.truth is not None and findings.truth.rows:
         out["nees"] = Figures((consistency.draw_nees(findings.truth),))
-    if findings.driven is not None:
-        out["drivers"] = draw_drivers(findings.summary)
+    progress("drivers", 0.8)
+    if findings.driven is not None and findings.summary.get("scenarios.count"):
+        out |= draw_drivers(findings.summary)
+    out |= _draw_learned(findings)
     progress("page", 1.0)
     return out
 
 
+def _draw_learned(findings: Findings) -> dict[str, Block]:
+    """Draw the world, the monitor and the trainings, as far as there are any."""
+    out: dict[str, Block] = {}
+    if findings.summary.get("world.ade_4s") is not None:
+        out |= {"errors": draw_errors(findings.summary), "intervals": draw_intervals(findings.summary)}
+    monitor = None if findings.drivers is None else findings.drivers.monitor
+    drawn = {
+        "roc": None if monitor is None else draw_roc(monitor),
+        "alarms": draw_alarms(findings.summary),
+        "losses": draw_trainings(findings.trainings),
+    }
+    return out | {name: figure for name, figure in drawn.items() if figure is not None}
+
+
 def drive_page(findings: Findings, figures: Mapping[str, Block]) -> Page:
-    """Put the page together; every number on it comes from `findings.summary`."""
+    """Put the page together; every number of it comes from `findings.summary`, but for those of trainings."""
     summary = findings.summary
+    said = verdict(summary)
+    states = Tiles(state_tiles(summary))
+    first: tuple[Block, ...] = (Tiles((*state_tiles(summary), *driver_tiles(summary))),)
+    if said:
+        first = (Items(said, "verdict"), *_tiles(summary), *_notes(findings))
+    read = Section(
+        "What was read",
+        (
+            *((states,) if said else ()),
+            *reading(summary),
+            *part_blocks(summary, findings.parts),
+            figures["map"],
+        ),
+    )
     sections = [
-        Section("What came out", (_tiles(summary),)),
-        Section("What was read", (*_reading(summary), figures["map"])),
-        *driver_sections(summary, findings.driven, figures.get("drivers")),
-        Section("The learned noise", _noise(findings)),
-        Section("Vehicles", _vehicles(findings, figures)),
-        Section("Accelerations", _accelerations(summary, figures)),
-        Section("Predicting the next frame", _prediction(summary, figures)),
+        Section("What came out", first),
+        *(() if said else (read,)),
+        *driver_sections(summary, findings.driven, figures),
+        *monitor_section(summary, figures),
+        *world_section(summary, figures),
+        *learning_sections(summary, findings.trainings, figures),
+        *((read,) if said else ()),
+        *state_sections(findings.states, summary, figures, truth=findings.truth is not None),
     ]
-    if findings.truth is not None:
-        sections.append(Section("Against the truth", _truth(summary, figures)))
-    title = "What every vehicle did, and how sure one may be"
-    if findings.driven is not None:
-        title = "What every vehicle did, and how others would have driven"
     vehicles = count(summary["recording.vehicles"], "vehicle")
     subtitle = f"{summary['recording.source']} · {vehicles} · {number(summary['recording.seconds'], 1)} s"
     footer = (
@@ -78,213 +126,22 @@ def drive_page(findings: Findings, figures: Mapping[str, Block]) -> Page:
         "all. The numbers are those of summary.json; states.parquet holds every vehicle in every frame. "
         "Intervals in brackets are 95 %; those of states treat vehicles, not rows, as independent."
     )
-    return Page(title, subtitle, tuple(sections), footer)
+    return Page(_title(findings), subtitle, tuple(sections), footer)
 
 
-def _tiles(summary: Mapping[str, Any]) -> Tiles:
-    s = summary
-    return Tiles(
-        (
-            Tile(
-                "vehicles",
-                f"{s['recording.vehicles']:,}",
-                f"seen {s['recording.sightings']:,} times in {number(s['recording.seconds'], 1)} s of "
-                "traffic",
-            ),
-            Tile(
-                "inside the 90 % interval",
-                percent(s["states.coverage_90"]),
-                f"of {s['states.scored_rows']:,} held-out sightings, mean of both axes "
-                f"{interval(s['states.coverage_90_ci'], percent)}; the nearer to 90 % the better",
-            ),
-            Tile(
-                "log score",
-                number(s["states.log_score"], 2),
-                f"nats per sighting; {signed(s['states.log_score_gain'])} against extrapolating the last "
-                "two positions",
-            ),
-            Tile(
-                "beyond 5 m/s²",
-                percent(s["accelerations.smoothed_over_5"]),
-                f"of the rows after smoothing; {percent(s['accelerations.raw_over_5'])} if raw positions are "
-                "differentiated",
-            ),
-            *_truth_tiles(s),
-            *driver_tiles(s),
-        )
-    )
+def _title(findings: Findings) -> str:
+    if findings.drivers is not None:
+        return "Who drives best in this traffic, and how sure one may be"
+    if findings.driven is not None:
+        return "What every vehicle did, and how others would have driven"
+    return "What every vehicle did, and how sure one may be"
 
 
-def _truth_tiles(s: Mapping[str, Any]) -> tuple[Tile, ...]:
-    if "truth.rows" not in s:
-        return ()
-    return (
-        Tile(
-            "error of position",
-            f"{number(s['truth.rmse_position'], 2)} m",
-            f"root mean square; {number(s['truth.rmse_position_raw'], 2)} m in the raw positions",
-        ),
-        Tile(
-            "error of speed",
-            f"{number(s['truth.rmse_speed'], 2)} m/s",
-            f"root mean square; {number(s['truth.rmse_speed_raw'], 2)} m/s from finite differences",
-        ),
-    )
+def _tiles(summary: Mapping[str, Any]) -> tuple[Tiles, ...]:
+    tiles = verdict_tiles(summary)
+    return (Tiles(tiles),) if tiles else ()
 
 
-def _reading(s: Mapping[str, Any]) -> tuple[Block, ...]:
-    rows = (
-        ("source", s["recording.source"]),
-        ("vehicles", f"{s['recording.vehicles']:,}, one that appears in two scenes counts twice"),
-        ("scenes", f"{s['recording.scenes']:,}"),
-        ("recorded time", f"{number(s['recording.seconds'], 1)} s, summed over scenes"),
-        ("frame rate", f"{s['recording.frame_rate']:g} Hz"),
-        ("sightings", f"{s['recording.sightings']:,}"),
-        ("gaps", _gaps(s)),
-        ("positions describe", REFERENCE[s["recording.reference"]]),
-    )
-    table = Table(("", ""), rows, words=True)
-    notes = tuple(s["recording.notes"])
-    if not notes:
-        return (table,)
-    return table, Heading("Notes on reading it"), Items(notes)
-
-
-def _gaps(s: Mapping[str, Any]) -> str:
-    if not s["recording.gaps"]:
-        return "none"
-    return f"{s['recording.gaps']:,}, {count(s['recording.missing'], 'frame')} missing between sightings"
-
-
-def _noise(findings: Findings) -> tuple[Block, ...]:
-    rows = tuple(
-        (
-            p.name.replace("_", " "),
-            significant(p.value),
-            f"± {significant(p.standard_error, 2)}",
-            p.unit,
-            p.meaning,
-        )
-        for p in findings.states.learned
-    )
-    text = (
-        "The most probable values given the recording and a prior, which is narrow for what drivers do and "
-        "how long errors persist, and wide for everything else. Vehicles and sightings switch between three "
-        "modes: quiet, ordinary and agitated. A standard error as large as its value says that this "
-        "recording tells little about it."
-    )
-    return Text(text), Table(("parameter", "value", "standard error", "unit", "meaning"), rows)
-
-
-def _vehicles(findings: Findings, figures: Mapping[str, Block]) -> tuple[Block, ...]:
-    known = findings.truth is not None
-    key = Key(paths.PATH_KEY + (paths.TRUTH_KEY if known else ()))
-    text = (
-        "A few vehicles, chosen by rules that do not look at the result. Each row shows the path, seen "
-        "along the road, then speed and acceleration. The bands hold the true value with 50 and 90 % "
-        "probability, if the model is right; look at how they widen where nothing was seen. Grey dots are "
-        "what finite differences of the raw positions give."
-    )
-    return Text(text), key, *(block for name, block in figures.items() if name.startswith("vehicle "))
-
-
-def _vehicle_title(states: States, vehicle: int, why: str) -> str:
-    recording = states.recording
-    scene = f" in scene {recording.scene[vehicle]}" if len(recording.scenes()) > 1 else ""
-    kind = f" ({recording.kind[vehicle]})" if recording.kind[vehicle] else ""
-    return f"{why[0].upper()}{why[1:]}: vehicle {recording.vehicle[vehicle]}{kind}{scene}"
-
-
-def _accelerations(s: Mapping[str, Any], figures: Mapping[str, Block]) -> tuple[Block, ...]:
-    rows = tuple(
-        (
-            label,
-            f"{number(s[f'accelerations.{name}_sd'], 2)} m/s²",
-            f"{number(s[f'accelerations.{name}_largest'], 1)} m/s²",
-            percent(s[f"accelerations.{name}_over_5"]),
-            percent(s[f"accelerations.{name}_over_10"]),
-        )
-        for name, label in (("raw", "finite differences"), ("smoothed", "smoothed"))
-    )
-    header = ("", "standard deviation", "largest", "beyond 5 m/s²", "beyond 10 m/s²")
-    text = (
-        "Differentiating positions twice multiplies their errors by the square of the frame rate. Before "
-        f"and after, on the same {s['accelerations.rows']:,} rows:"
-    )
-    return Text(text), Table(header, rows), figures["accelerations"]
-
-
-def _prediction(s: Mapping[str, Any], figures: Mapping[str, Block]) -> tuple[Block, ...]:
-    if not s["states.scored_rows"]:
-        return (Text("The recording is too short to hold rows back from learning, so nothing was scored."),)
-    text = (
-        f"On {s['states.scored_rows']:,} sightings of {count(s['states.scored_vehicles'], 'vehicle')} that "
-        "the noise was not learned on, each position was predicted from the earlier ones of its vehicle "
-        "and then compared with what was seen."
-    )
-    rows = tuple(
-        (
-            f"{level} %",
-            *(
-                f"{percent(s[name])} {interval(s[f'{name}_ci'], percent)}"
-                for name in (f"states.coverage_{level}{axis}" for axis in ("_along", "_across", ""))
-            ),
-        )
-        for level in PERCENT
-    )
-    coverage = Table(("interval", "along", "across", "mean"), rows, "How many sightings lay inside.")
-    logs = tuple(
-        (label, with_interval(s, f"states.log_score{name}"), f"{s[f'states.{rows}_rows']:,}")
-        for label, name, rows in (
-            ("foresee, all rows", "", "scored"),
-            ("constant velocity", "_naive", "compared"),
-            ("gain on the same rows", "_gain", "compared"),
-        )
-    )
-    caption = (
-        "Mean log density of the seen position, higher is better; a gain of 0.69 means twice the "
-        "probability. Constant velocity extrapolates the last two sightings, its error measured on the "
-        "rows that the noise was learned on."
-    )
-    scores = Table(("log score [nats per sighting]", "", "rows"), logs, caption)
-    distance = Text(
-        f"The normalised innovations squared average {number(s['states.nis_mean'], 2)} where 2 is right; "
-        f"their distribution is at most {number(s['states.nis_distance'], 3)} away from χ² with two "
-        "degrees of freedom."
-    )
-    return Text(text), coverage, scores, distance, figures["innovations"]
-
-
-def _truth(s: Mapping[str, Any], figures: Mapping[str, Block]) -> tuple[Block, ...]:
-    text = Text(
-        "This recording was simulated, so what really happened is known. It had no part in anything above. "
-        "Raw speed, heading, acceleration and curvature are finite differences."
-    )
-    errors = tuple(
-        (
-            f"{quantity} [{UNIT_OF[quantity]}]",
-            *(significant(s[f"truth.rmse_{quantity}{suffix}"]) for suffix in ("_raw", "", "_all_rows")),
-        )
-        for quantity in COMPARED
-    )
-    header = ("root mean square error", "raw", "smoothed, same rows", "smoothed, all rows")
-    errors_table = Table(header, errors, "The last column includes the gaps, where nothing was seen.")
-    rows = tuple(
-        (
-            quantity,
-            *(
-                f"{percent(s[name])} {interval(s[f'{name}_ci'], percent)}"
-                for name in (f"truth.coverage_{level}_{quantity}" for level in PERCENT)
-            ),
-        )
-        for quantity in QUANTITIES
-    )
-    inside = Table(
-        ("truth inside", *(f"{level} %" for level in PERCENT)), rows, "Bands of the smoothed states."
-    )
-    nees = Text(
-        f"The normalised estimation error squared averages {with_interval(s, 'truth.nees_mean')}, where 6 is "
-        f"right; its median is {number(s['truth.nees_median'], 2)}, where 5.35 is right. A mean far above "
-        "the median comes from a few vehicles whose doubt is much too small."
-    )
-    return text, errors_table, inside, nees, *((figures["nees"],) if "nees" in figures else ())
+def _notes(findings: Findings) -> tuple[Items, ...]:
+    notes = () if findings.drivers is None else findings.drivers.notes
+    return (Items(notes),) if notes else ()

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure as Canvas
 from PIL import Image, ImageColor
 
 from foresee.errors import OptionError
-from foresee.report.clip import Clip, corners, ellipses, first_contact
+from foresee.report.clip import NINETY, Clip, corners, ellipses, first_contact
+from foresee.report.foretold import draw_foretold
 from foresee.report.plots import BLACK, BLUE, GREEN, PURPLE, STYLE, VERMILLION
 from foresee.storage import whole_file
 
@@ -102,7 +103,7 @@ class _Scene:
         self.boxes = corners(clip)
         self.beliefs = ellipses(clip)
         self.present = clip.present()
-        self.centre = np.zeros(2)
+        self.centre, self.path = np.zeros(2), np.stack([clip.x, clip.y], axis=-1)
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
@@ -152,6 +153,8 @@ class _Scene:
         past = self.present[: frame + 1, clip.ego]
         x, y = (np.where(past, axis[: frame + 1, clip.ego], np.nan) for axis in (clip.x, clip.y))
         self.axes.plot(x, y, color=BLUE, lw=1.6, alpha=0.6, zorder=2)
+        if clip.foretold is not None:
+            draw_foretold(self.axes, clip.foretold, self.path, frame, dt=clip.dt, size=NINETY)
 
     def _draw_vehicles(self, frame: int) -> None:
         clip, axes, here = self.clip, self.axes, self.present[frame]

@@ -1,5 +1,6 @@
 """What drivers are compared by: measures with their limits, as nuPlan and Waymax have them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,16 +8,34 @@ from typing import Any
 from foresee.driving.comfort import LIMITS
 from foresee.driving.metrics import OFF_ROAD
 from foresee.driving.scores import PROGRESS, TIME_TO_COLLISION
-from foresee.report.words import PERCENT_SIGN, interval, number, percent
+from foresee.report.gains import GUARDED
+from foresee.report.words import PERCENT_SIGN, ends_of, interval, number, percent
 
 NAMES = {
     "expert": "recorded driver",
     "none": "no action",
     "idm": "lane keeper (IDM)",
     "idm_sensing": "lane keeper, sensing",
+    "pdm": "PDM",
+    "pdm_expected": "PDM, expected cost",
+    "bc": "BC",
+    "cw_erm": "CW-ERM",
+    "mper": "MPER",
+    "vg": "VG",
+    "mpur": "MPUR",
+    "safepathnet": "SafePathNet",
+    "safepathnet_likely": "SafePathNet, likeliest",
+    "mpc": "MPC",
 }
-TRAFFIC = {"replay": "replayed", "reactive": "reactive"}
+TRAFFIC = {"replay": "replayed", "reactive": "reactive", "learned": "learned", "mixed": "mixed"}
 MINUS = "−"
+GUARD = " + monitor"
+
+
+def name_of(driver: str) -> str:
+    """Return what the report calls a driver."""
+    plain = driver.removesuffix(GUARDED)
+    return NAMES.get(plain, plain) + (GUARD if plain != driver else "")
 
 
 @dataclass(frozen=True)
@@ -44,10 +63,19 @@ class Measure:
 
     def text(self, summary: Mapping[str, Any], driver: str, mode: str) -> str:
         """Return the value with its interval."""
-        key = f"drivers.{driver}.{mode}.{self.key}"
-        return f"{self._form(summary[key])} {interval(summary[f'{key}_ci'], self._form)}".strip()
+        value, ends = self.found(summary, driver, mode)
+        return f"{self.form(value)} {interval(ends, self.form)}".strip()
 
-    def _form(self, value: float | int | None) -> str:
+    def found(
+        self, summary: Mapping[str, Any], driver: str, mode: str
+    ) -> tuple[float | None, list[float | None]]:
+        """Return the value and the ends of its interval; None where they are not known."""
+        key = f"drivers.{driver}.{mode}.{self.key}"
+        value = summary.get(key)
+        return None if value is None or math.isnan(value) else value, ends_of(summary, key)
+
+    def form(self, value: float | int | None) -> str:
+        """Return a value in words."""
         return percent(value) if self.unit == "%" else number(value, 2)
 
 
@@ -113,5 +141,14 @@ NEAR_ALL = Measure(
 )
 JERK = Measure("jerk", "jerk", "m/s³", "", "how fast the acceleration along the path changes, mean size")
 COMFORT = Measure("comfortable", "comfortable", "%", "nuPlan: ego_is_comfortable", _comfort_limits())
-SAFETY = (FAILED, AT_FAULT, CONTACTS, OUTSIDE, IN_TIME)
-RIDE = (PROGRESSED, NEAR_4, NEAR_ALL, JERK, COMFORT)
+NUPLAN = Measure(
+    "nuplan_score",
+    "nuPlan score",
+    "",
+    "nuPlan: closed-loop score",
+    "0 after a collision by one's own fault, off the road or against the traffic, or without progress; "
+    "otherwise a weighted mean of progress, time to collision, speed limit and comfort, 1 at best",
+)
+FIRST = (FAILED, PROGRESSED, NEAR_4, COMFORT, JERK, NUPLAN)
+MORE = (AT_FAULT, CONTACTS, OUTSIDE, IN_TIME, NEAR_ALL)
+LESS_IS_BETTER = (FAILED, AT_FAULT, CONTACTS, OUTSIDE, NEAR_4, NEAR_ALL, JERK)

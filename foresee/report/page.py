@@ -8,12 +8,15 @@ their hashes.
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
-from typing import Literal
+from typing import Any, Literal
 
+from foresee.report.boards import Board, More, Switch
 from foresee.report.player import Player
+from foresee.report.words import rich
 
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 Keyed = tuple[tuple[Literal["line", "dot", "band"], str, str], ...]
@@ -27,7 +30,7 @@ class Text:
 
     def html(self) -> str:
         """Return the block as HTML."""
-        return f"<p>{_rich(self.text)}</p>"
+        return f"<p>{rich(self.text)}</p>"
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,13 @@ class Items:
     """A list of sentences."""
 
     items: tuple[str, ...]
+    look: Literal["plain", "verdict"] = "plain"
 
     def html(self) -> str:
         """Return the block as HTML."""
-        return '<ul class="plain">' + "".join(f"<li>{_rich(item)}</li>" for item in self.items) + "</ul>"
+        return (
+            f'<ul class="{self.look}">' + "".join(f"<li>{rich(item)}</li>" for item in self.items) + "</ul>"
+        )
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Tile:
         """Return the tile as HTML."""
         return (
             f'<div class="tile"><div class="label">{escape(self.label)}</div>'
-            f'<div class="value">{escape(self.value)}</div><p>{_rich(self.sentence)}</p></div>'
+            f'<div class="value">{escape(self.value)}</div><p>{rich(self.sentence)}</p></div>'
         )
 
 
@@ -110,7 +116,7 @@ class Table:
             + "</tr>"
             for first, *rest in self.rows
         )
-        caption = f"<caption>{_rich(self.caption)}</caption>" if self.caption else ""
+        caption = f"<caption>{rich(self.caption)}</caption>" if self.caption else ""
         kind = ' class="words"' if self.words else ""
         thead = f"<thead><tr>{head}</tr></thead>" if any(self.header) else ""
         return f'<div class="table"><table{kind}>{caption}{thead}<tbody>{body}</tbody></table></div>'
@@ -129,7 +135,7 @@ class Figure:
         """Return the block as HTML."""
         data = base64.b64encode(self.svg.encode()).decode()
         image = f'<img alt="{escape(self.alt)}" src="data:image/svg+xml;base64,{data}">'
-        caption = f"<figcaption>{_rich(self.caption)}</figcaption>" if self.caption else ""
+        caption = f"<figcaption>{rich(self.caption)}</figcaption>" if self.caption else ""
         if not self.wide:
             return f"<figure>{image}{caption}</figure>"
         return f'<figure class="wide"><div class="scroll">{image}</div>{caption}</figure>'
@@ -161,7 +167,7 @@ class Audio:
         sound = (
             f'<audio controls aria-label="{escape(self.label)}" src="data:audio/wav;base64,{data}"></audio>'
         )
-        caption = f"<figcaption>{_rich(self.caption)}</figcaption>" if self.caption else ""
+        caption = f"<figcaption>{rich(self.caption)}</figcaption>" if self.caption else ""
         return f"<figure>{sound}{caption}</figure>"
 
 
@@ -180,7 +186,9 @@ class Key:
         return f'<ul class="key">{"".join(items)}</ul>'
 
 
-Block = Text | Heading | Items | Tiles | Table | Figure | Figures | Audio | Key | Player
+Block = (
+    Text | Heading | Items | Tiles | Table | Figure | Figures | Audio | Key | Player | Board | Switch | More
+)
 
 
 @dataclass(frozen=True)
@@ -230,21 +238,27 @@ class Page:
 <body>
 <header>
 <h1>{escape(self.title)}</h1>
-<p>{_rich(self.subtitle)}</p>
+<p>{rich(self.subtitle)}</p>
 </header>
 <nav aria-label="Sections"><ul>{links}</ul></nav>
 <main>
 {body}
 </main>
-<footer><p>{_rich(self.footer)}</p></footer>
+<footer><p>{rich(self.footer)}</p></footer>
 {"".join(f"<script>{script}</script>" for script in scripts)}</body>
 </html>
 """
 
     def _brought(self, what: Literal["style", "script"]) -> list[str]:
         """What the blocks need besides their HTML, each text once."""
-        texts = [getattr(block, what, "") for section in self.sections for block in section.blocks]
+        blocks = [block for section in self.sections for block in _with_inside(section.blocks)]
+        texts = [getattr(block, what, "") for block in blocks]
         return [text for text in dict.fromkeys(texts) if text]
+
+
+def _with_inside(blocks: Sequence[Any]) -> list[Any]:
+    """Return the blocks, and those inside them."""
+    return [each for block in blocks for each in (block, *_with_inside(getattr(block, "inside", ())))]
 
 
 def _policy(scripts: list[str]) -> str:
@@ -254,7 +268,3 @@ def _policy(scripts: list[str]) -> str:
 
 def _cell(content: str | Link) -> str:
     return content.html() if isinstance(content, Link) else escape(content)
-
-
-def _rich(text: str) -> str:
-    return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(text))

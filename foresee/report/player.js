@@ -10,6 +10,7 @@ const KEYS = [
   ["m", "next mode of this scenario"],
   ["n p", "next, previous clip"],
   ["b", "beliefs"],
+  ["a", "what was foretold (ahead)"],
   ["t", "trails"],
   ["e", "recorded path"],
   ["o", "other drivers of this scenario"],
@@ -20,7 +21,7 @@ class Player {
   constructor(root, number) {
     const { roads, clips } = JSON.parse(root.querySelector("script").textContent);
     Object.assign(this, { root, number, clips, time: 0, playing: false, others: [] });
-    this.show = { beliefs: true, trails: true, expert: true, others: false };
+    this.show = { beliefs: true, foretold: true, trails: true, expert: true, others: false };
     this.roads = roads.map(unpackRoad);
     this.unpacked = new Map();
     this.build();
@@ -153,10 +154,16 @@ class Player {
         entry("box other", "others"),
         clip.expert && toggle("expert", "line expert", "recorded path", "e"),
         clip.beliefs && toggle("beliefs", "blob belief", "beliefs, 90 %", "b"),
+        clip.foretold && toggle("foretold", "line foretold", this.ahead(), "a"),
         toggle("trails", "line ego", "trails", "t"),
         this.rivals.others().length > 0 && toggle("others", "box outline", "other drivers", "o"),
       ].filter(Boolean),
     );
+  }
+
+  ahead() {
+    const { times } = this.clip.foretold;
+    return `futures foretold, 90 % at ${times.map((time) => Number(time.toFixed(1))).join(", ")} s`;
   }
 
   flip(name) {
@@ -286,6 +293,7 @@ class Player {
       "-": () => this.stage.zoom(1 / 1.35),
       f: () => this.lookAt(this.stage.mode === "follow" ? "road" : "follow"),
       b: () => this.flip("beliefs"),
+      a: () => this.flip("foretold"),
       t: () => this.flip("trails"),
       e: () => this.flip("expert"),
       o: () => this.flip("others"),

@@ -6,7 +6,6 @@ that is looked at. `_Packer` says what the numbers mean.
 
 import base64
 import json
-import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from foresee.report.clip import Clip, Trace, corners, ellipses, first_contact
+from foresee.report.clip import NINETY, Clip, Trace, corners, ellipses, first_contact
+from foresee.report.foretold import Foretold
 from foresee.report.plots import BLACK, BLUE, GREEN, GREY, VERMILLION
-from foresee.report.words import count
+from foresee.report.words import count, rich
 
 __all__ = ["Clip", "Player", "Trace", "still"]
 
@@ -27,6 +27,7 @@ PARTS = ("_basics", "_picture", "_view", "_curves", "_time", "_choose", "")  # o
 CODES = 65534  # whole numbers a value is rounded to; 0 says that there is none
 CENTIMETRE, ANGLE = 0.01, 0.002  # m and rad: the finest steps that are kept
 DOUBT = 0.03  # m; nobody sees a belief more finely
+FAR, TURN = 0.05, 0.02  # m and rad: nor a future
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Player:
         about = f"{first.scenario}, driven by {first.driver} ({first.mode}): {first.outcome}"
         # inside a script element only "<" can end or nest anything
         data = json.dumps(_pack(self.clips), ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
-        caption = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(self.caption))
+        caption = rich(self.caption)
         return (
             '<figure class="replay">'
             f'<noscript><img alt="The road from above with the path of the ego. {escape(about)}." '
@@ -175,6 +176,7 @@ def _pack_clip(clip: Clip) -> dict[str, Any]:
         "contact": first_contact(clip),
         "expert": clip.expert is not None,
         "beliefs": believed is not None,
+        "foretold": None if clip.foretold is None else _pack_foretold(clip.foretold),
         "events": sorted((round(float(time), 3), text) for time, text in clip.events if np.isfinite(time)),
         "traces": [
             {"name": t.name, "unit": t.unit, "low": _limit(t.low), "high": _limit(t.high)}
@@ -182,6 +184,27 @@ def _pack_clip(clip: Clip) -> dict[str, Any]:
         ],
         "columns": packer.columns,
         "data": packer.text(),
+    }
+
+
+def _pack_foretold(foretold: Foretold) -> dict[str, Any]:
+    """Pack futures: lines with their points last, and the ellipses at some of them."""
+    lines, doubts = _Packer(), _Packer()
+    for values in (foretold.x, foretold.y):
+        lines.add(values.reshape(-1, values.shape[-1]), FAR)
+    sizes = (NINETY * foretold.along_sd, NINETY * foretold.across_sd)
+    for values, step in ((sizes[0], FAR), (sizes[1], FAR), (np.remainder(foretold.heading, 2 * np.pi), TURN)):
+        doubts.add(values.reshape(-1, values.shape[-1]), step)
+    return {
+        "frames": foretold.frames.tolist(),
+        "vehicles": foretold.vehicles.tolist(),
+        "count": foretold.x.shape[2],
+        "points": foretold.x.shape[3],
+        "marked": foretold.marked.tolist(),
+        "times": [round(float(time), 2) for time in foretold.times[foretold.marked]],
+        "weights": np.rint(100 * foretold.weights).astype(int).ravel().tolist(),
+        "lines": {"columns": lines.columns, "data": lines.text()},
+        "doubts": {"columns": doubts.columns, "data": doubts.text()},
     }
 
 

@@ -86,7 +86,17 @@ async function unpackClip(clip, roads) {
   const [x, y, heading] = columns.splice(0, 3);
   const [expert] = clip.expert ? [columns.splice(0, 2)] : [null];
   const beliefs = clip.beliefs ? columns.splice(0, 5) : null;
-  return { ...clip, x, y, heading, expert, beliefs, curves: columns, road: await roads[clip.road] };
+  const foretold = await unpackForetold(clip.foretold);
+  const road = await roads[clip.road];
+  return { ...clip, x, y, heading, expert, beliefs, foretold, curves: columns, road };
+}
+
+// Lines have `points` numbers each, ellipses one for every marked point.
+async function unpackForetold(packed) {
+  if (!packed) return null;
+  const [x, y] = await unpack(packed.lines, packed.points);
+  const [along, across, angle] = await unpack(packed.doubts, packed.marked.length);
+  return { ...packed, x, y, along, across, angle };
 }
 
 // Where a vehicle is at any time, between two frames on the line between them; null where it is not.

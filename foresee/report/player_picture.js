@@ -1,5 +1,6 @@
 // What is drawn of the road, the vehicles, and what is known of them.
 const TRAIL = 1.5; // s
+const STALE = 1; // s: what was foretold is shown no longer than this
 
 function drawRoad({ context, clip, colours, line, at, scale }) {
   context.fillStyle = colours.road;
@@ -83,6 +84,43 @@ function drawBeliefs({ context, clip, colours, time, at, scale }) {
     context.lineWidth = 1.4;
     context.stroke();
   }
+  context.globalAlpha = 1;
+}
+
+// What the others were expected to do when it was last looked ahead: the more probable, the stronger.
+function drawForetold({ context, clip, colours, time, at, scale }) {
+  const frame = Math.floor(time / clip.dt + 1e-6);
+  const { frames, vehicles, count, points, marked, weights, x, y, along, across, angle } = clip.foretold;
+  let n = frames.length - 1;
+  while (n >= 0 && frames[n] > frame) n--;
+  if (n < 0 || (frame - frames[n]) * clip.dt > STALE) return;
+  context.strokeStyle = context.fillStyle = colours.foretold;
+  vehicles[n].forEach((vehicle, seat) => {
+    if (vehicle < 0) return;
+    for (let k = 0; k < count; k++) {
+      const row = (n * vehicles[n].length + seat) * count + k;
+      const weight = weights[row] / 100;
+      if (!weight) continue;
+      marked.forEach((point, e) => {
+        const i = row * marked.length + e;
+        const centre = at(x[row * points + point], y[row * points + point]);
+        context.beginPath();
+        context.ellipse(...centre, along[i] * scale, across[i] * scale, -angle[i], 0, 2 * Math.PI);
+        context.globalAlpha = 0.08 + 0.25 * weight;
+        context.fill();
+        context.globalAlpha = 0.3 + 0.6 * weight;
+        context.lineWidth = 1;
+        context.stroke();
+      });
+      const start = vehicle * clip.frames + frames[n];
+      context.beginPath();
+      if (!Number.isNaN(clip.x[start])) context.moveTo(...at(clip.x[start], clip.y[start]));
+      for (let i = row * points; i < (row + 1) * points; i++) context.lineTo(...at(x[i], y[i]));
+      context.globalAlpha = 0.3 + 0.7 * weight;
+      context.lineWidth = 1 + 1.6 * weight;
+      context.stroke();
+    }
+  });
   context.globalAlpha = 1;
 }
 

@@ -24,6 +24,7 @@ function palette(root) {
     "other",
     "expert",
     "belief",
+    "foretold",
     "road",
     "lane",
     "edge",
@@ -171,6 +172,7 @@ class Stage {
     drawRoad(draw);
     if (show.expert && clip.expert) drawExpert(draw);
     if (show.trails) drawTrails(draw);
+    if (show.foretold && clip.foretold) drawForetold(draw);
     const labels = drawVehicles(draw, this.pointer, others.length ? clip.driver : null);
     labels.unshift(...others.map((other) => drawOther(draw, other)).filter(Boolean));
     if (show.beliefs && clip.beliefs) drawBeliefs(draw);

@@ -1,6 +1,8 @@
 """Numbers in words: how the report and the terminal write them."""
 
+import re
 from collections.abc import Callable, Mapping
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,14 @@ PERCENT_SIGN = "\N{NO-BREAK SPACE}%"
 
 def number(value: float | int | None, digits: int) -> str:
     """A number with so many digits after the point; a dash where there is none."""
-    return NOWHERE if value is None else f"{value:,.{digits}f}".replace("-", "−")
+    if value is None or not np.isfinite(value):
+        return NOWHERE
+    return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−")
+
+
+def decimal(value: float | int | None) -> str:
+    """A number with two digits after the point."""
+    return number(value, 2)
 
 
 def signed(value: float | int | None) -> str:
@@ -21,7 +30,7 @@ def signed(value: float | int | None) -> str:
 
 def percent(value: float | int | None) -> str:
     """A share in percent, with more digits where it is tiny."""
-    if value is None:
+    if value is None or not np.isfinite(value):
         return NOWHERE
     digits = 1 if value == 0 or value >= 0.001 else 2 if value >= 0.0001 else 3
     return f"{100 * value:.{digits}f}{PERCENT_SIGN}"
@@ -45,6 +54,23 @@ def interval(ends: list[float | None], form: Callable[[float | None], str]) -> s
     )
 
 
+def rich(text: str) -> str:
+    """Text as HTML: escaped, `**words**` bold, and a number stays with its percent sign."""
+    return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", re.sub(r"(?<=\d) %", PERCENT_SIGN, escape(text)))
+
+
+def ends_of(s: Mapping[str, Any], name: str) -> list[float | None]:
+    """The ends of the 95 % interval of a number of the summary."""
+    ends = s.get(f"{name}_ci") or (None, None)
+    return list(ends) if all(end is not None and np.isfinite(end) for end in ends) else [None, None]
+
+
+def bounds(s: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+    """The ends of the 95 % interval of a number of the summary; None where they are not known."""
+    low, high = ends_of(s, name)
+    return None if low is None or high is None else (low, high)
+
+
 def count(how_many: int, what: str) -> str:
     """A count with its noun."""
     return f"{how_many:,} {what}" + ("" if how_many == 1 else "s")
@@ -52,7 +78,7 @@ def count(how_many: int, what: str) -> str:
 
 def with_interval(s: Mapping[str, Any], name: str) -> str:
     """A number of the summary with its 95 % interval."""
-    return f"{number(s[name], 2)} {interval(s[f'{name}_ci'], lambda end: number(end, 2))}"
+    return f"{number(s[name], 2)} {interval(s[f'{name}_ci'], decimal)}"
 
 
 def arrow(s: Mapping[str, Any], before: str, after: str, unit: str) -> str:
@@ -79,19 +105,36 @@ def headlines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         for quantity, unit in (("position", "m"), ("speed", "m/s"), ("acceleration", "m/s²")):
             error = arrow(s, f"truth.rmse_{quantity}_raw", f"truth.rmse_{quantity}", unit)
             rows.append((f"error of {quantity} (RMS)", error))
+    if s.get("world.ade_4s") is not None:
+        rows += _world_rows(s)
     if "scenarios.count" in s:
         rows += _driver_rows(s)
     return [*rows, ("time", f"{number(s['seconds.total'], 1)} s")]
 
 
+def _world_rows(s: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return how far off the learned world is after 4 s, and what its intervals hold."""
+    naive = s.get("world.constant_velocity.ade_4s")
+    against = "" if naive is None else f", constant velocity {number(naive, 2)} m"
+    rows = [("world, ADE at 4 s", f"{number(s['world.ade_4s'], 2)} m{against}")]
+    if s.get("world.coverage_90_4s") is not None:
+        rows.append(("world, inside 90 % at 4 s", f"{percent(s['world.coverage_90_4s'])} along"))
+    if s.get("monitor.auroc") is not None:
+        rows.append(("monitor, AUROC", number(s["monitor.auroc"], 2)))
+    return rows
+
+
 def _driver_rows(s: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not s["scenarios.count"]:
         return [("scenarios", "none, see the report")]
-    rows = [("scenarios", f"{s['scenarios.count']:,}, lanes from: {s['scenarios.road']}")]
+    lanes = f", lanes from: {s['scenarios.road']}" if s.get("scenarios.road") else ""
+    rows = [("scenarios", f"{s['scenarios.count']:,}{lanes}")]
     for driver in s["scenarios.drivers"]:
         parts = []
         for mode in s["scenarios.modes"]:
             key = f"drivers.{driver}.{mode}.fail_rate"
+            if key not in s:
+                continue
             parts.append(f"{percent(s[key])} {interval(s[f'{key}_ci'], percent)}".strip() + f" {mode}")
         rows.append((f"{driver} fails", ", ".join(parts)))
     return rows

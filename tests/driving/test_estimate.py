@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from foresee.driving import read_recording, synthetic_recording
 from foresee.driving.accuracy import one_step_scores, truth_scores
-from foresee.driving.estimate import estimate_states, held_out, starting_beliefs
-from foresee.driving.noise import white_noise
+from foresee.driving.estimate import estimate_states, held_out, smooth_tracks, starting_beliefs
+from foresee.driving.noise import PRIORS, white_noise
 from foresee.errors import RecordingError
 
 pytestmark = pytest.mark.usefixtures("optimised")
@@ -72,6 +73,32 @@ def test_front_bumpers_become_centres(synthetic):
     apart = np.hypot(*(states.mean - synthetic.mean)[states.alive][:, :2].T)
     half = np.broadcast_to(0.5 * recording.length[:, None], states.alive.shape)[states.alive]
     np.testing.assert_allclose(apart, half, atol=1e-6)
+
+
+def test_filtered_states_do_not_know_what_comes(synthetic):
+    recording = synthetic_recording(0)
+    tracks = recording.tracks()
+    begin, used = starting_beliefs(tracks, recording.frame_rate)
+    origin = np.stack([begin[:, 0], begin[:, 1]], -1)
+    begin = begin - np.pad(origin, ((0, 0), (0, 7)))
+    positions = np.where(tracks.seen[..., None], np.stack([tracks.x, tracks.y], -1) - origin[:, None], 0.0)
+    usual = {name: jnp.asarray(prior.median, float) for name, prior in PRIORS.items()}
+    cut = int(used.max()) + 10
+    later = positions.copy()
+    later[:, cut:] += 5.0
+    one, other = (
+        smooth_tracks(usual, each, tracks.seen, begin, 1 / recording.frame_rate, lambda *_: None)
+        for each in (positions, later)
+    )
+    np.testing.assert_array_equal(one["filtered"][:, :cut], other["filtered"][:, :cut])
+    assert np.abs(one["mean"] - other["mean"])[:, :cut].max() > 0.1
+    # In the last row, nothing later is left to know.
+    last = synthetic.alive.sum(axis=1) - 1
+    at_end = (np.arange(len(last)), last)
+    np.testing.assert_allclose(synthetic.filtered[at_end], synthetic.mean[at_end], atol=1e-3)
+    inside = synthetic.alive & (np.arange(synthetic.alive.shape[1]) >= used[:, None])
+    apart = np.abs(synthetic.filtered - synthetic.mean)[inside][:, :2]
+    assert 0 < apart.mean() < 0.5
 
 
 def test_nothing_to_learn_from_is_an_error():

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from scipy.stats import truncnorm
 
-from foresee.driving.generate import ACTOR, EGO, KINDS, LANES, generate
+from foresee.driving.generate import ACTOR, EGO, KINDS, LANES, LEADER, generate
 from foresee.driving.overlap import overlaps
 from foresee.driving.rare_events import HARDEST_BRAKE, REACTION, Parameters, least_gap
 from foresee.driving.reactive import drive
+from foresee.driving.sensing import hidden
 from foresee.driving.world import step
 from foresee.errors import OptionError
 
@@ -80,7 +81,8 @@ def test_all_kinds_have_the_same_shapes(drawn):
         assert made.world.alive.all()
         for leaf in jax.tree.leaves(made):
             assert np.isfinite(leaf).all()
-        assert np.all(made.script[..., 1] == 0)
+        turned = (made.script[..., 1] != 0).any(axis=(0, 1))
+        np.testing.assert_array_equal(np.flatnonzero(turned), [LEADER] if made is drawn["occluded"] else [])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -210,6 +212,90 @@ def test_jam(drawn):
     like(start, depth * rate, np.sqrt(square - (depth * rate) ** 2))
 
 
+def way_of_leader(made):
+    """Where who swerves comes to be, frame by frame: ahead of the start, to the left, and its direction."""
+    speed, length = made.world.speed[:, LEADER, None], DT * made.world.speed[:, LEADER, None]
+    turn = made.script[:, :, LEADER, 1] * length
+    heading = np.cumsum(turn, axis=1) - 0.5 * turn
+    chord = length * np.sinc(turn / (2 * np.pi))
+    way = (np.cumsum(chord * part, axis=1) for part in (np.cos(heading), np.sin(heading)))
+    assert np.all(speed > 0)
+    return [np.pad(each, ((0, 0), (1, 0))) for each in (*way, np.cumsum(turn, axis=1))]
+
+
+def reach_of_leader(made, heading):
+    """How far its body reaches to each side."""
+    length, width = made.world.length[:, LEADER, None], made.world.width[:, LEADER, None]
+    return 0.5 * (length * np.abs(np.sin(heading)) + width * np.abs(np.cos(heading)))
+
+
+def revealed(made):
+    """The first frame in which who swerves is no longer between."""
+    _, aside, heading = way_of_leader(made)
+    return np.argmax(np.abs(aside) > reach_of_leader(made, heading), axis=1)
+
+
+def test_occluded(drawn):
+    made = drawn["occluded"]
+    world, script = made.world, made.script[:, :, LEADER]
+    assert np.all(made.script[:, :, ACTOR] == 0)
+    assert made.scripted[:, :, ACTOR].all()
+    assert np.all(world.speed[:, ACTOR] == 0)
+    np.testing.assert_array_equal(world.lane[:, [ACTOR, LEADER]], world.lane[:, [EGO, EGO]])
+    np.testing.assert_allclose(world.speed[:, LEADER], world.speed[:, EGO])
+    like_uniform(gap(world, EGO, LEADER) / world.speed[:, EGO], P.occluded_headway)
+    # It swerves by one lane at constant speed, to the lane that is kept for it, and is then free.
+    assert np.all(script[..., 0] == 0)
+    turning = script[..., 1] != 0
+    like_uniform(begin_of(turning), (1.0, 4.0))
+    like_uniform(turning.sum(axis=1) * DT, P.swerve_time + np.array([-0.05, 0.05]))
+    ahead, aside, heading = way_of_leader(made)
+    side = world.lane[:, EGO] - made.target[:, 0, LEADER]
+    assert np.all(np.abs(side) == 1)
+    np.testing.assert_allclose(aside[:, -1], 3.5 * side, atol=0.08)
+    np.testing.assert_allclose(heading[:, -1], 0.0, atol=0.002)
+    last = turning.shape[1] - 1 - np.argmax(turning[:, ::-1], axis=1)
+    forced = np.arange(turning.shape[1]) < made.scripted[:, :, LEADER].sum(axis=1, keepdims=True)
+    np.testing.assert_array_equal(made.scripted[:, :, LEADER], forced)
+    assert np.all(np.abs(forced.sum(axis=1) - last - 1) <= 1)
+    # It does not touch the stopped one while it passes.
+    apart = np.abs(aside) - reach_of_leader(made, heading) - 0.5 * world.width[:, ACTOR, None]
+    room = gap(world, LEADER, ACTOR)[:, None] - ahead
+    beyond = room < -(world.length[:, ACTOR] + world.length[:, LEADER])[:, None]
+    assert np.all((room > 0.5) | (apart > 0) | beyond)
+
+
+def test_what_is_hidden_shows_when_it_is_late_but_not_too_late(drawn):
+    made = drawn["occluded"]
+    world, seen, rows = made.world, revealed(made), np.arange(COUNT)
+    way = way_of_leader(made)
+
+    def visible(frame):
+        """The same by the geometry of lines of sight, with an ego that keeps its speed."""
+        ahead, aside, heading = (each[rows, frame] for each in way)
+        x, y = world.x.copy(), world.y.copy()
+        x[:, EGO] += world.speed[:, EGO] * DT * frame
+        x[:, LEADER] += ahead
+        y[:, LEADER] += aside
+        now = eqx.tree_at(lambda w: (w.x, w.y), world, (x, y))
+        turned = world.heading.copy()
+        turned[:, LEADER] = heading
+        now = eqx.tree_at(lambda w: w.heading, now, turned)
+        return ~np.asarray(jax.jit(jax.vmap(lambda w: hidden(w, EGO)))(now))[:, ACTOR]
+
+    assert visible(seen).all()
+    for frames in (1, 10):
+        assert not visible(np.maximum(seen - frames, 0)).any()
+    speed = world.speed[:, EGO]
+    left = gap(world, EGO, ACTOR) - speed * DT * seen
+    needed = speed * REACTION + speed**2 / (2 * HARDEST_BRAKE)
+    assert np.all(left > needed + 0.99)
+    drawn_time = left / speed
+    assert np.all(drawn_time < float(P.reveal_headway[1]) + 2 * DT)
+    assert np.quantile(drawn_time, 0.1) < 2.6
+    assert np.quantile(drawn_time, 0.9) > 3.6
+
+
 def test_least_gap_against_small_steps():
     random = np.random.default_rng(0)
     speed, ahead = random.uniform(0, 35, (2, 300))
@@ -224,7 +310,7 @@ def test_least_gap_against_small_steps():
     np.testing.assert_allclose(found, (own - other).max(axis=0), atol=2e-3)
 
 
-@pytest.mark.parametrize("kind", ["cut_in", "hard_braking", "debris"])
+@pytest.mark.parametrize("kind", ["cut_in", "hard_braking", "debris", "occluded"])
 def test_an_alert_driver_touches_nobody(drawn, kind):
     made = drawn[kind]
     world = made.world
@@ -232,6 +318,7 @@ def test_an_alert_driver_touches_nobody(drawn, kind):
         "cut_in": begin_of(made.target[:, :, ACTOR] == world.lane[:, :1]),
         "hard_braking": begin_of(made.scripted[:, :, ACTOR]),
         "debris": np.zeros(COUNT),
+        "occluded": DT * revealed(drawn["occluded"]),
     }[kind]
     free, speed, ahead = gap(world, EGO, ACTOR), world.speed[:, EGO].copy(), world.speed[:, ACTOR].copy()
     for k in range(90 * 20):
@@ -284,6 +371,7 @@ def test_parameters_are_arrays_and_need_no_new_compilation(makers):
     [
         ({"kind": "flood"}, "got 'flood'"),
         ({"vehicles": 1}, "at least 2 vehicles"),
+        ({"kind": "occluded", "vehicles": 2}, "at least 3 vehicles for 'occluded'"),
         ({"kind": "jam", "vehicles": 5}, "at least 6 vehicles for 'jam'"),
         ({"seconds": 0}, "positive time"),
         ({"seconds": float("nan")}, "positive time"),

@@ -103,6 +103,28 @@ def test_handover_and_length_can_be_chosen():
     np.testing.assert_array_equal(chosen.scenario.frames, [40, 39, 39])
 
 
+def test_further_scenarios_of_a_vehicle_begin_later(scenarios):
+    further = scenarios_from_states(made_up(), roads(), seconds=2.0, longest=2.5, every=1.0, handover=0.5)
+    assert further.names == (
+        "a/1", "a/1@1.0s", "a/1@2.0s", "a/2", "a/2@1.0s", "b/1", "b/1@1.0s",
+    )  # fmt: skip
+    assert further.groups == (*"aaaaa", "b", "b")
+    assert further.starts == (0, 10, 20, 20, 30, 0, 10)
+    np.testing.assert_array_equal(further.scenario.handover, 5)
+    np.testing.assert_array_equal(further.scenario.frames, [30, 30, 29, 30, 29, 30, 29])
+    # Who is there meanwhile, slot by slot; the third of scene "a" leaves after 1.5 s.
+    assert further.vehicles == (
+        ("1", "2", "3"), ("1", "2", "3"), ("1", "2"), ("2", "1"), ("2", "1"), ("1",), ("1",),
+    )  # fmt: skip
+    first, later = (jax.tree.map(lambda leaf, k=k: leaf[k], further.scenario.record) for k in (0, 1))
+    for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(later), strict=True):
+        np.testing.assert_array_equal(one[10:31], other[:21])
+    chosen = further.select([1, 3])
+    assert (chosen.vehicles, chosen.starts) == ((("1", "2", "3"), ("2", "1")), (10, 20))
+    assert scenarios.starts == (0, 20, 0)
+    assert scenarios.vehicles == (("1", "2", "3"), ("2", "1"), ("1",))
+
+
 def test_who_is_left_out_is_counted():
     assert left_out(made_up(), roads()) == ("1 of 4 vehicles not there long enough",)
     assert left_out(made_up(astray=True), roads(), not_driven=["truck"]) == (
@@ -121,6 +143,9 @@ def test_what_cannot_be_made_is_named():
         scenarios_from_states(made_up(), {"a": roads()["a"]})
     with pytest.raises(OptionError, match="handover"):
         scenarios_from_states(made_up(), roads(), handover=-1.0)
+    for every in (0.0, float("nan")):
+        with pytest.raises(OptionError, match="every"):
+            scenarios_from_states(made_up(), roads(), every=every)
 
 
 @pytest.fixture(scope="session")

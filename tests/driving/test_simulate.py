@@ -122,7 +122,9 @@ def test_nobody_enters_where_somebody_is(scenario):
 
 
 def test_what_cannot_be_driven_is_refused(scenario):
-    with pytest.raises(OptionError, match="expected a mode out of replay, reactive, mixed, got 'real'"):
+    with pytest.raises(
+        OptionError, match="expected a mode out of replay, reactive, mixed, learned, got 'real'"
+    ):
         simulate(scenario, as_driver(lambda view: (0, 0)), mode="real", key=jax.random.key(0))
     with pytest.raises(ShapeError, match=r"expected a driver to return \(acceleration, curvature\)"):
         as_driver(lambda view: 1.0).act(None, None, key=jax.random.key(0))
@@ -146,5 +148,5 @@ def test_generated_scenarios_are_reproducible_and_their_record_is_reactive_traff
     moved = np.hypot(np.diff(record.x, axis=1), np.diff(record.y, axis=1))
     np.testing.assert_allclose(moved, 0.05 * (record.speed[:, 1:] + record.speed[:, :-1]), atol=0.02)
     assert len(first.select([0, 3])) == 2
-    with pytest.raises(OptionError, match="at least one scenario and one kind, got 0 of 6"):
+    with pytest.raises(OptionError, match="at least one scenario and one kind, got 0 of 7"):
         generated_scenarios(0, key=jax.random.key(0))

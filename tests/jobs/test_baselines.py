@@ -1,44 +1,17 @@
 from dataclasses import replace
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from foresee.driving import synthetic_recording
 from foresee.driving.lanes import Lane
-from foresee.driving.recorded import scenarios_from_states
-from foresee.driving.states import OneStep, States
 from foresee.jobs import baselines as stage
-from foresee.jobs.baselines import FOUND, FROM_MAP, Baselines, OneOf, companions, find_roads, of_scenes
+from foresee.jobs.baselines import FOUND, FROM_MAP, Baselines, find_roads, of_scenes
 from foresee.jobs.replay import clips_of
 from foresee.jobs.summary import baselines_numbers
 from tests.evaluations import companions as made_companions
-from tests.evaluations import made_evaluation, made_evaluations, made_scenarios
-
-
-def true_states(recording) -> States:
-    """States as if smoothing had found the truth."""
-    truth, tracks = recording.truth, recording.tracks()
-    last = tracks.seen.shape[1] - 1 - np.argmax(tracks.seen[:, ::-1], axis=1)
-    columns = np.arange(tracks.seen.shape[1])
-    alive = columns <= last[:, None]
-    at = np.minimum(tracks.first[:, None] + columns, recording.frames - 1)
-    fields = (truth.x, truth.y, truth.heading, truth.speed, truth.acceleration, truth.curvature)
-    mean = np.stack([np.take_along_axis(values, at, 1) for values in fields], axis=-1) * alive[..., None]
-    shape = alive.shape
-    zero = np.zeros(shape)
-    return States(
-        recording,
-        tracks,
-        alive,
-        mean,
-        np.zeros((*shape, 6, 6)),
-        np.ones((*shape, 1)),
-        (),
-        OneStep(~alive, ~alive, zero, np.zeros((*shape, 2)), np.zeros((*shape, 2))),
-        np.zeros(1),
-    )
+from tests.evaluations import made_evaluations
+from tests.jobs.true_states import true_states
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +37,7 @@ def test_two_baselines_drive_recorded_traffic(run, states):
     assert done.roads == {"synthetic": FROM_MAP}
     table = done.table()
     assert table.height == 2 * len(done.scenarios)
+    assert [f"synthetic/{names[0]}" for names in done.companions] == list(done.scenarios.names)
     assert set(table["scenario"]) == set(done.scenarios.names)
     none, idm = (table.filter(driver=name) for name in ("none", "idm"))
     assert none["jerk"].max() == 0.0
@@ -90,15 +64,6 @@ def test_its_clips_show_who_was_there(run, states):
             if t >= 0 and states.alive[other, t]:
                 apart = states.mean[other, t, 0] - states.mean[ego, 0, 0]
                 assert x - clip.x[0, clip.ego] == pytest.approx(apart, abs=1e-3)
-
-
-def test_companions_are_as_many_as_the_slots(states):
-    roads, _, _ = find_roads(states)
-    scenarios = scenarios_from_states(states, roads, seconds=3.0, longest=4.0)
-    names = companions(states, scenarios)
-    there = np.asarray(scenarios.scenario.record.present).any(axis=1).sum(axis=1)
-    assert [len(each) for each in names] == there.tolist()
-    assert [f"synthetic/{each[0]}" for each in names] == list(scenarios.names)
 
 
 def test_a_scene_without_a_road_is_left_out(states):
@@ -142,73 +107,6 @@ def test_a_recording_that_is_too_short_says_so(states):
     assert clips_of(done, seed=0) == ()
     numbers = baselines_numbers(done, 1, seed=0)
     assert (numbers["scenarios.count"], numbers["scenarios.road"]) == (0, "map")
-
-
-class Constant(stage.AbstractDriver):
-    value: jax.Array
-
-    def start(self):
-        return None
-
-    def act(self, observation, memory, *, key):
-        return self.value * observation, None
-
-
-def test_one_of_several_drivers_acts():
-    drivers = tuple(Constant(jnp.full(2, float(k))) for k in range(3))
-    for k in range(3):
-        either = OneOf(drivers, jnp.asarray(k, jnp.int32))
-        action, memory = either.act(jnp.asarray(2.0), either.start(), key=jax.random.key(0))
-        assert action.tolist() == [2.0 * k] * 2
-        assert memory is None
-
-
-def test_all_are_evaluated_and_an_error_ends_it(monkeypatch):
-    scenarios, calls, seen, told = made_scenarios(3), [], [], []
-
-    def fake(driver, scenarios, mode, *, sensing, key, keep, progress):
-        calls.append((mode, keep))
-        seen.append(sensing)
-        progress("", 1.0)
-        return made_evaluation("?", mode, scenarios=scenarios)
-
-    monkeypatch.setattr(stage, "evaluate", fake)
-    done = stage.drive_all(scenarios, seed=0, progress=lambda *each: told.append(each))
-    expected = [(driver, mode) for driver in stage.DRIVERS for mode in stage.MODES]
-    assert [(each.driver, each.mode) for each in done] == expected
-    assert {keep for _, keep in calls} == {3}
-    assert told[-1] == ("8 of 8 evaluations", pytest.approx(1.0))
-    assert sum(sensing is not None for sensing in seen) == len(stage.MODES)
-
-    def fail(*_, **__):
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(stage, "evaluate", fail)
-    with pytest.raises(ZeroDivisionError):
-        stage.drive_all(scenarios, seed=0, progress=lambda *_: None)
-
-
-def test_what_was_not_kept_is_driven_again_in_the_same_shape(monkeypatch):
-    monkeypatch.setattr(stage, "CELLS", 3 * 60 * 4)  # room for two at a time, a power of two
-    scenarios = made_scenarios(5)
-    assert stage.at_a_time(scenarios) == 2
-    given = []
-
-    def fake(driver, chosen, mode, *, sensing, key, keep):
-        assert sensing is None
-        given.append((len(chosen), chosen.names, keep))
-        return made_evaluation("?", mode, failing=(1,), scenarios=chosen)
-
-    monkeypatch.setattr(stage, "evaluate", fake)
-    before = made_evaluation("idm", scenarios=scenarios, keep=False)
-    after = stage.watch(before, np.array([4]), seed=0)
-    assert given == [(2, ("s0/4", "s0/4"), 2)]
-    assert after.driver == "idm"
-    assert after.table is before.table
-    assert after.episodes.scenario.tolist() == [4]
-    assert after.episodes.frames.x.shape == (1, 60, 4)
-    kept = made_evaluation("idm", scenarios=scenarios)
-    assert stage.watch(kept, np.array([4]), seed=0) is kept
 
 
 def test_numbers_have_intervals_by_scene_or_by_scenario():

@@ -17,11 +17,12 @@ from foresee.errors import OptionError, RecordingError
 from foresee.jobs import drive as job
 from foresee.jobs import replay
 from foresee.jobs.baselines import Baselines
+from foresee.jobs.config import read_config
 from foresee.jobs.drive import drive
 from foresee.report.words import number, percent
 from tests.evaluations import companions, made_evaluations
 
-STATES = ["report.html", "states.parquet", "summary.json"]
+STATES = ["config.yaml", "report.html", "states.parquet", "summary.json"]
 RESULTS = ["baselines.parquet", *STATES]
 
 
@@ -86,7 +87,8 @@ def files(tmp_path_factory):
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    """What is in a folder, but for what is hidden there to go on from."""
+    return sorted(path.name for path in folder.iterdir() if path.name != ".progress")
 
 
 def summary_of(folder: Path) -> dict:
@@ -242,9 +244,45 @@ def test_stages_that_cannot_run(stages, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_all_stages_by_default():
-    assert job.choose_stages(None) == job.choose_stages(("states", "baselines")) == job.STAGES
-    assert job.choose_stages(("states",)) == ("states",)
+def test_what_is_too_short_to_learn_from_is_told_and_the_rest_is_as_before(quick, files, tmp_path, capsys):
+    drive([files[0]], out=tmp_path / "one")
+    text = "nothing was learned: expected somebody to be there for at least 4 s in each of 3 parts, got "
+    assert text in capsys.readouterr().err
+    summary = summary_of(tmp_path / "one")
+    assert summary["learned.notes"][0].startswith(text)
+    assert summary["world.min_ade_6_4s"] is None
+    assert names(tmp_path / "one") == RESULTS
+    with pytest.raises(RecordingError, match="in each of 3 parts"):  # by its name it was asked for
+        drive([files[0]], out=tmp_path / "two", stages=("states", "baselines", "world"), quiet=True)
+    assert names(tmp_path / "two") == RESULTS
+
+
+def test_the_same_command_goes_on_and_another_one_begins_anew(quick, files, tmp_path, monkeypatch, capsys):
+    drive([files[0]], out=tmp_path, quiet=True, stages=("states",))
+    first = pl.read_parquet(tmp_path / "states.parquet")
+    calls = []
+
+    def counted(recording, **options):
+        calls.append(options["seed"])
+        return quick_states(recording, **options)
+
+    monkeypatch.setattr(job, "estimate_states", counted)
+    drive([files[0]], out=tmp_path)
+    assert "going on from what an earlier run has finished" in capsys.readouterr().err
+    assert not calls
+    assert pl.read_parquet(tmp_path / "states.parquet").equals(first)
+    assert names(tmp_path) == RESULTS
+    drive([files[0]], out=tmp_path, fresh=True, quiet=True)
+    drive([files[0]], out=tmp_path, seed=1)
+    assert calls == [0, 1]
+    assert "had other input or options" in capsys.readouterr().err
+
+
+def test_the_same_again_from_the_file_of_options(quick, files, tmp_path):
+    drive([files[1]], out=tmp_path / "one", seed=2, stages=("states",), quiet=True)
+    held = read_config(tmp_path / "one" / "config.yaml")
+    assert held["recordings"] == (str(files[1]),)
+    assert (held["seed"], held["stages"]) == (2, ("states",))
 
 
 def test_an_unwritable_folder_is_met_before_any_work(monkeypatch, tmp_path):
@@ -317,8 +355,9 @@ def run_command(tmp_path: Path, recording: Path, change: str) -> subprocess.Pope
         ("from pathlib import Path; Path.write_bytes = wait", []),
         ("job.run_baselines = wait", ["states.parquet"]),
         ("job.draw_figures = wait", ["baselines.parquet", "states.parquet"]),
+        ("job.write_config = wait", ["baselines.parquet", "report.html", "states.parquet"]),
         ("Path = type(job.Path()); Path.write_text = wait", ["baselines.parquet", "states.parquet"]),
-        ("job.numbers.write_summary = wait", ["baselines.parquet", "report.html", "states.parquet"]),
+        ("job.numbers.write_summary = wait", [name for name in RESULTS if name != "summary.json"]),
     ],
 )
 def test_an_interruption_leaves_whole_files_only(change, kept, files, tmp_path):
@@ -329,10 +368,9 @@ def test_an_interruption_leaves_whole_files_only(change, kept, files, tmp_path):
         process.send_signal(signal.SIGINT)
         error = process.stderr.read()
     assert process.returncode == 130
-    assert (
-        error
-        == f"foresee: interrupted; {'kept in out: ' + ', '.join(kept) if kept else 'nothing was written'}\n"
-    )
+    going_on = "; the same command goes on from there"
+    told = f"kept in out: {', '.join(kept)}{going_on}" if kept else "nothing was written"
+    assert error == f"foresee: interrupted; {told}\n"
     assert (names(tmp_path / "out") if kept else names(tmp_path)) == kept
 
 

@@ -2,6 +2,23 @@ import numpy as np
 import pytest
 
 from foresee.report.clip import Clip, Trace
+from foresee.report.foretold import Foretold
+
+
+def make_foretold(x, y, heading):
+    """Two futures of the vehicle ahead of the ego, every half second until 4.5 s: straight on, or slower."""
+    frames = np.arange(0, min(len(x), 46), 5)
+    times = np.array([1.0, 2.0, 3.0])
+    way = np.stack([12.0 * times, 8.0 * times])
+    cos, sin = (f(heading[frames, 1])[:, None, None, None] for f in (np.cos, np.sin))
+    ahead = x[frames, 1][:, None, None, None] + way * cos, y[frames, 1][:, None, None, None] + way * sin
+    shape = ahead[0].shape
+    direction = np.broadcast_to(heading[frames, 1][:, None, None, None], shape)
+    return Foretold(
+        frames, np.ones((len(frames), 1), int), times, *ahead,
+        np.broadcast_to([0.75, 0.25], shape[:3]).copy(), np.array([0, 2]), direction[..., [0, 2]],
+        np.broadcast_to([0.5, 1.5], (*shape[:3], 2)).copy(), np.full((*shape[:3], 2), 0.25),
+    )  # fmt: skip
 
 
 def make_clip(driver="idm", mode="replay", scenario="jam", failed=True, frames=51, vehicles=6, seed=0):
@@ -46,6 +63,7 @@ def make_clip(driver="idm", mode="replay", scenario="jam", failed=True, frames=5
             Trace("gap", "m", np.where(time > 1, s[:, 1] - s[:, 0] - 4.6, np.nan), low=2.0),
             Trace("nothing", "", np.full(frames, np.nan)),
         ),
+        foretold=make_foretold(x, y, angle),
     )
 
 

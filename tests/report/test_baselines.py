@@ -1,3 +1,4 @@
+# pyright: reportAttributeAccessIssue=false
 import re
 
 import pytest
@@ -6,8 +7,9 @@ from foresee.jobs.baselines import Baselines
 from foresee.jobs.summary import baselines_numbers
 from foresee.report.baselines import Driven, draw_drivers, driver_sections, driver_tiles
 from foresee.report.clips import choose_scenarios, make_clips
-from foresee.report.measures import RIDE, SAFETY
-from foresee.report.words import number, percent
+from foresee.report.measures import FIRST, MORE
+from foresee.report.page import Figure
+from foresee.report.words import interval, number, percent
 from tests.evaluations import companions, made_evaluations
 
 
@@ -37,10 +39,13 @@ def html(summary, driven):
 def test_every_measure_of_every_driver_is_on_the_page(summary, html):
     for driver in ("expert", "none", "idm"):
         for mode in ("replay", "reactive"):
-            for measure in (*SAFETY, *RIDE):
-                assert measure.text(summary, driver, mode) in html[0]
+            for measure in (*FIRST, *MORE):
+                value, ends = measure.found(summary, driver, mode)
+                small = f" <small>{interval(ends, measure.form)}</small>" if None not in ends else ""
+                assert f">{measure.form(value)}{small}</td>" in html[0]
     assert percent(summary["drivers.none.replay.fail_rate"]) == "60.0\N{NO-BREAK SPACE}%"
     assert "take scenes for independent" in html[0]
+    assert "line to beat" not in html[0]  # there is no PDM among them
     assert "one was left out" in html[0]
     assert "own map" in html[0]
     assert number(summary["scenarios.seconds"], 1) in html[0]
@@ -58,7 +63,7 @@ def test_failures_lead_to_their_moment(driven, html):
         assert f"{clip.driver}, {clip.mode}" == who
         assert float(time) == pytest.approx(float(when) - 1.5)
         assert f"at {when} s" in clip.outcome
-    assert "7 failures in all" in html[1]
+    assert "Of 7 failures in all, these 7" in html[1]
     assert html[1].count("<td>the driver&#x27;s</td>") == 6  # one left the road by itself
 
 
@@ -70,21 +75,24 @@ def test_tiles_are_about_those_who_drove(summary):
     assert driver_tiles({"scenarios.count": 0}) == driver_tiles({}) == ()
 
 
-def test_the_figure_says_what_it_shows(summary):
-    figure = draw_drivers(summary)
-    assert "95 % intervals" in figure.alt
-    assert "lane keeper (IDM)" in figure.alt
-    assert figure.svg.count("<svg") == 1
+def test_the_figures_say_what_they_show(summary):
+    drawn = draw_drivers(summary)
+    assert list(drawn) == ["drivers", "progress"]
+    for figure in drawn.values():
+        assert isinstance(figure, Figure)
+        assert "95 % intervals" in figure.alt
+        assert figure.svg.count("<svg") == 1
+    assert "lane keeper (IDM)" in drawn["drivers"].alt
 
 
 def test_nothing_to_drive_is_said():
     summary = baselines_numbers(Baselines((), (), {}, ("scene s: its road cannot be told",)), 1, seed=0)
-    (section,) = driver_sections(summary, None, None)
+    (section,) = driver_sections(summary, None, {})
     assert "No vehicle" in section.html()
     assert "its road cannot be told" in section.html()
-    assert driver_sections({}, None, None) == ()
+    assert driver_sections({}, None, {}) == ()
 
 
 def test_no_failure_is_said(summary, driven):
     calm = {name: 0 if name.endswith(".failures") else value for name, value in summary.items()}
-    assert "Nobody failed" in driver_sections(calm, driven, None)[1].html()
+    assert "Nobody failed" in driver_sections(calm, driven, {})[1].html()

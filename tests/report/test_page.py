@@ -3,6 +3,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from foresee.report.boards import Board, Cell, More, Row, Switch
 from foresee.report.page import (
     Figure,
     Figures,
@@ -28,8 +29,15 @@ BLOCKS = (
     Figure(SVG, 'said "aloud"', "caption", wide=True),
     Figures((Figure(SVG, "alt"), Figure(SVG, "alt")), "three"),
     Key((("line", "#123456", "a line"), ("dot", "#654321", "a dot"))),
+    Items(("a verdict <2>",), "verdict"),
+    Board(
+        ("who", "how\nmuch <2>"),
+        (Row("x <2>", (Cell("1", "[0, <2>]", 1.0, best=True),), "under", "x"),),
+        "<2>",
+    ),
+    Switch("which & why", (("one <2>", (Text("a"),)), ("two", (Text("b"), More("c <2>", (Text("d"),)))))),
 )
-VOID = {"meta", "img", "link", "br", "hr"}
+VOID = {"meta", "img", "link", "br", "hr", "input"}
 
 
 class Nesting(HTMLParser):
@@ -67,7 +75,7 @@ def test_bold_words_and_nothing_else():
 
 def test_nothing_is_fetched_and_nothing_runs():
     parser = Nesting()
-    text = page(*BLOCKS)
+    text = page(*(block for block in BLOCKS if not hasattr(block, "script")))
     parser.feed(text)
     assert "http" not in re.sub(r"http-equiv", "", text)
     assert "<script" not in text
@@ -96,3 +104,17 @@ def test_a_cell_can_lead_to_another_place():
     table = Table(("what", "when"), ((Link("a & b", "#clip=2&t=1.5"), "1 <s>"),))
     assert '<a href="#clip=2&amp;t=1.5">a &amp; b</a>' in table.html()
     assert "<td>1 &lt;s&gt;</td>" in table.html()
+
+
+def test_the_script_of_a_table_is_there_once_wherever_the_table_is():
+    board = Board(("a", "b"), (Row("x", (Cell("1", value=1.0),)),))
+    text = page(board, Switch("kind", (("one", (board,)), ("two", (More("more", (board,)),)))))
+    assert text.count("<script>") == 1
+    assert text.count("'sha256-") == 1
+
+
+def test_one_part_is_shown_first_and_the_rest_can_be_reached():
+    text = Switch("kind of thing", (("one", (Text("first"),)), ("two", (Text("second"),)))).html()
+    assert text.count('type="radio"') == text.count('name="switch-kind-of-thing"') == 2
+    assert text.count(" checked") == 1
+    assert '<label for="switch-kind-of-thing-1">two</label>' in text

@@ -60,6 +60,23 @@ def test_numbers_survive_to_the_centimetre(make_clip):
     assert [text for _, text in data["clips"][0]["events"]] == ["lead brakes", "front collision"]
 
 
+def test_futures_survive_to_a_few_centimetres(make_clip):
+    clip = make_clip()
+    packed = data_of(page(clip))["clips"][0]["foretold"]
+    x, y = unpack(packed["lines"], packed["points"])
+    np.testing.assert_allclose(x.reshape(clip.foretold.x.shape), clip.foretold.x, atol=0.03)
+    np.testing.assert_allclose(y.reshape(clip.foretold.y.shape), clip.foretold.y, atol=0.03)
+    along, across, angle = unpack(packed["doubts"], len(packed["marked"]))
+    np.testing.assert_allclose(
+        along.reshape(-1, 2), np.tile(NINETY * np.array([0.5, 1.5]), (len(along), 1)), atol=0.03
+    )
+    np.testing.assert_allclose(across, NINETY * 0.25, atol=0.03)
+    np.testing.assert_allclose(angle.ravel(), np.ravel(clip.foretold.heading) % (2 * np.pi), atol=0.011)
+    assert packed["times"] == [1.0, 3.0]
+    assert packed["weights"][:2] == [75, 25]
+    assert len(packed["weights"]) == packed["count"] * sum(len(row) for row in packed["vehicles"])
+
+
 def test_a_road_is_kept_once(make_clip):
     data = data_of(page(make_clip(), make_clip("pdm")))
     assert len(data["roads"]) == 1

@@ -9,6 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from foresee.report.boards import Board, Cell, Row
 from foresee.report.page import Page, Section
 from foresee.report.player import Clip, Player
 
@@ -17,7 +18,9 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 
 def page(*clips):
-    return Page("t", "s", (Section("Replay", (Player(clips),)),)).html()
+    rows = [Row(name, (Cell("?", value=value),)) for name, value in (("a", 2.0), ("b", None), ("c", 1.0))]
+    board = Board(("who", "how much"), tuple(rows))
+    return Page("t", "s", (Section("Replay", (Player(clips), board)),)).html()
 
 
 def find(pattern, text):
@@ -64,6 +67,11 @@ async function read() {
   await press("Home"); note("home");
   await press("]"); await press(" "); await wait(1000); await press(" "); note("played");
   await press("b"); seen.beliefs = root().querySelector('[data-show="beliefs"]').getAttribute("aria-pressed");
+  const picture = () => canvas.toDataURL(), shown = picture();
+  await press("a"); seen.hidden = picture() !== shown; await press("a"); seen.back = picture() === shown;
+  const names = () => [...document.querySelectorAll("tbody th")].map((one) => one.textContent).join("");
+  const sort = document.querySelector("thead button");
+  seen.rows = [0, 1, 2].map(() => { sort.click(); return names(); });
   await press("f"); seen.road = location.hash;
   await press("+"); await press("-"); await press("?"); seen.help = root().querySelector("dialog").open;
   root().querySelector("dialog").close();
@@ -166,6 +174,12 @@ def test_views_filters_and_help(seen):
     assert seen["road"].endswith("&view=road")
     assert seen["filtered"][0] in (3, 4, 7, 8)
     assert seen["summary"] == "4 clips, 0 failed"
+
+
+def test_futures_can_be_hidden_and_rows_sorted(seen):
+    assert seen["hidden"]
+    assert seen["back"]
+    assert seen["rows"] == ["cab", "acb", "abc"]
 
 
 def test_a_phone_shows_it_without_scrolling_sideways(make_clip, tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from foresee.report.words import count, interval, number, percent, signed, significant
+from foresee.report.words import bounds, count, ends_of, interval, number, percent, rich, signed, significant
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,18 @@ def test_the_rest():
     assert interval([0.1, 0.2], percent) == "[10.0, 20.0]"
     assert count(1, "vehicle") == "1 vehicle"
     assert count(0, "vehicle") == "0 vehicles"
+
+
+def test_ends_are_known_or_not():
+    s = {"a_ci": [0.1, 0.2], "b_ci": [None, None], "c_ci": [float("nan"), 1.0]}
+    assert ends_of(s, "a") == [0.1, 0.2]
+    assert bounds(s, "a") == (0.1, 0.2)
+    for name in "bcd":
+        assert ends_of(s, name) == [None, None]
+        assert bounds(s, name) is None
+
+
+def test_bold_and_percent_as_html():
+    assert rich("**a <b>** of 90 % & more") == "<b>a &lt;b&gt;</b> of 90\N{NO-BREAK SPACE}% &amp; more"
+    assert number(-0.001, 2) == "0.00"
+    assert number(float("nan"), 2) == percent(float("nan")) == "–"
