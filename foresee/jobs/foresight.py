@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
@@ -33,7 +34,7 @@ def foresight_of(
         every, forecaster = max(round(BETWEEN / dt), 1), Learned(model, dt=dt)
         for k, place in enumerate(evaluation.episodes.scenario):
             scenario = jax.tree.map(lambda leaf, place=place: leaf[place], evaluation.scenarios.scenario)
-            frames = jax.tree.map(lambda leaf, k=k: leaf[k], evaluation.episodes.frames)
+            frames = jax.tree.map(lambda leaf, k=k: jnp.asarray(leaf[k]), evaluation.episodes.frames)
             told, slots = _look(forecaster, scenario, replace(frames, beliefs=None))
             key = (int(place), evaluation.driver, evaluation.mode)
             out[key] = _thinned(told, np.asarray(slots), every)
