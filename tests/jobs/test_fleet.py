@@ -1,5 +1,4 @@
 from dataclasses import replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +7,7 @@ import pytest
 
 from foresee.driving.driver import AbstractDriver
 from foresee.driving.policies import NoAction
+from foresee.driving.traffic_model import ReactiveTraffic
 from foresee.jobs import baselines, fleet
 from foresee.jobs.fleet import Entrant, drive_entrants, one_of
 from foresee.jobs.replay import unseen, watch
@@ -72,12 +72,14 @@ def test_only_learned_traffic_is_given_a_model(monkeypatch):
         return made_evaluation("?", "replay", scenarios=scenarios)
 
     monkeypatch.setattr(fleet, "evaluate", fake)
-    model: Any = "a model"
+    model = ReactiveTraffic()
     modes = ("replay", "learned")
     drive_entrants(
         [Entrant("none", NoAction())], modes, made_scenarios(2), seed=0, traffic=model, progress=quiet
     )
-    assert sorted(given, key=str) == [("learned", "a model"), ("replay", None)]
+    assert sorted(mode for mode, _ in given) == ["learned", "replay"]
+    assert dict(given)["learned"] is model
+    assert dict(given)["replay"] is None
 
 
 def test_what_was_not_kept_is_driven_again_in_the_same_shape(monkeypatch):
