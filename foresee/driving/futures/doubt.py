@@ -18,7 +18,7 @@ from foresee.beliefs.gaussian import as_float
 from foresee.driving.futures.encode import BEFORE, Snapshot
 from foresee.driving.futures.lanes import lane_numbers
 from foresee.driving.futures.network import TIMES, FutureModel, FutureNetwork, rows_of
-from foresee.driving.futures.traffic import LATENT, Traffic, remember, seen_exactly
+from foresee.driving.futures.traffic import Traffic, nothing_seen, remember, seen_exactly
 from foresee.driving.scenario import Scenario, Scenarios
 from foresee.driving.traffic_model import AbstractTraffic
 from foresee.driving.world import World
@@ -40,10 +40,7 @@ class Past(AbstractTraffic):
 
     def start(self, world: World) -> Traffic:
         """Return that nothing was seen yet."""
-        frames, count = round(BEFORE[-1] / self.dt) + 1, world.vehicles
-        nothing = jnp.zeros((frames, count), world.x.dtype)
-        latent = jnp.zeros((count, LATENT), world.x.dtype)
-        return Traffic(nothing, nothing, nothing > 0, latent, jnp.zeros((), jnp.int32))
+        return nothing_seen(world, self.dt)
 
     def act(self, world: World, memory: Traffic, *, key: PRNGKeyArray) -> tuple[Float[Array, "V 2"], Traffic]:
         """Return no action, and the memory."""
