@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -20,7 +20,8 @@ from foresee.driving import estimate_states, read_recording, scenarios_from_stat
 from foresee.driving.arenas import BAD_EYES, EYES, RAW_BAD_EYES, RAW_WORSE_EYES, WORSE_EYES, rare_events
 from foresee.driving.bootstrap import grouped_mean
 from foresee.driving.driver import AbstractDriver
-from foresee.driving.drivers.pdm import Pdm
+from foresee.driving.drivers.monitor import Monitor, Monitored
+from foresee.driving.drivers.pdm import ExpectedPdm, Pdm
 from foresee.driving.drivers.proposals import Proposer
 from foresee.driving.drivers.stored import load_driver
 from foresee.driving.evaluate import Evaluation
@@ -30,13 +31,14 @@ from foresee.driving.sensing import AbstractSensing
 from foresee.jobs import drive as job
 from foresee.jobs.fleet import Entrant, drive_entrants, one_of
 from foresee.jobs.parts import make_parts
+from foresee.jobs.watch import GUARDED, guarded_branch
 
 CLAIM = (
     "a driver that minds its doubt fails no more than PDM, stays comfortable and fails less in rare events"
 )
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "traffic" / "us101_tracks.csv.gz"
 OUT = Path(__file__).resolve().parent / "results" / "drivers"
-SEEDS, EVENTS, SECONDS = 5, 250, 6.0
+SEEDS, EVENTS, SECONDS = 5, 400, 6.0
 HEADS = (
     "driver",
     "seeds",
@@ -47,7 +49,7 @@ HEADS = (
     "jerk [m/s³]",
     "comfortable %",
 )
-RULES = ("none", "idm", "pdm", "pdm, no jerk limit")
+UNWATCHED = ("none", "idm", "pdm, no jerk limit")
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,10 @@ class Place:
     drivers: tuple[str, ...] | None = None
 
 
-def trained(quick: bool) -> tuple[dict[str, dict[int, AbstractDriver]], Scenarios, dict[str, Any]]:
-    """Run the main job; return its drivers by name and seed, short test episodes, and its numbers."""
+def trained(
+    quick: bool,
+) -> tuple[dict[str, dict[int, AbstractDriver]], Monitor | None, Scenarios, dict[str, Any]]:
+    """Run the main job; return its drivers by name and seed, its monitor, short episodes, and its numbers."""
     recordings = [DATA] if DATA.exists() and not quick else []
     out = OUT / ("quick" if quick else "us101" if recordings else "synthetic")
     job.drive(recordings, out=out, seeds=1 if quick else SEEDS, quiet=quick, budget=0.05 if quick else None)
@@ -74,19 +78,24 @@ def trained(quick: bool) -> tuple[dict[str, dict[int, AbstractDriver]], Scenario
         parts.states["test"], parts.roads["test"], seconds=seconds, longest=seconds, every=1.0
     )
     drivers: dict[str, dict[int, AbstractDriver]] = {}
+    monitor: Monitor | None = None
     for path in sorted((out / "policies").glob("*.eqx")):
+        if path.stem.endswith(GUARDED):
+            monitor = cast(Monitored, load_driver(path)).monitor
+            continue
         stem, _, number = path.stem.rpartition("_")
         name, seed = (stem, int(number)) if number.isdigit() else (path.stem, 0)
         drivers.setdefault(name, {})[seed] = load_driver(path)
-    return drivers, scenarios, json.loads((out / "summary.json").read_text())
+    return drivers, monitor, scenarios, json.loads((out / "summary.json").read_text())
 
 
-def entrants(drivers: Mapping[str, Mapping[int, AbstractDriver]]) -> list[Entrant]:
-    """Return everybody who takes part; all are one program in every arena."""
+def entrants(drivers: Mapping[str, Mapping[int, AbstractDriver]], monitor: Monitor | None) -> list[Entrant]:
+    """Return everybody who takes part, first seeds with the monitor, too; all are one program."""
     rules = {
         "none": NoAction(),
         "idm": LaneKeeper(),
         "pdm": Pdm(),
+        "pdm, in doubt": ExpectedPdm(),
         "pdm, no jerk limit": Pdm(proposer=Proposer(jerk=1e4)),
     }
     everybody = {**{name: {0: rule} for name, rule in rules.items()}, **drivers}
@@ -98,7 +107,10 @@ def entrants(drivers: Mapping[str, Mapping[int, AbstractDriver]]) -> list[Entran
         for seed, driver in own.items():
             branch = _kind(driver)
             fleet = {**kinds, branch: _nameless(driver)}
-            out.append(Entrant(name, one_of(tuple(fleet.values()), list(fleet).index(branch)), seed, "fleet"))
+            chosen = one_of(tuple(fleet.values()), list(fleet).index(branch))
+            out.append(Entrant(name, guarded_branch(chosen, monitor, False), seed, "fleet"))
+            if monitor is not None and seed == 0 and name not in UNWATCHED:
+                out.append(Entrant(name + GUARDED, guarded_branch(chosen, monitor, True), seed, "fleet"))
     return out
 
 
@@ -129,6 +141,10 @@ def compared(place: Place, fleet: list[Entrant], report: measure.Report) -> dict
         mean = {key: float(np.mean([_column(each, key) for each in own])) for key in COLUMNS}
         rows[name] = {"seeds": len(own), "fail_rate": rate.value, "fail_rate_ci": [rate.low, rate.high]}
         rows[name] |= {"less": less.value, "less_ci": [less.low, less.high], **mean}
+        alone = by_name.get(name.removesuffix(GUARDED))
+        if name.endswith(GUARDED) and alone is not None:
+            saved = grouped_mean(_column(alone[0], "fail") - _column(own[0], "fail"), groups)
+            rows[name] |= {"saved": saved.value, "saved_ci": [saved.low, saved.high]}
     report.table(
         f"{place.name}: {len(place.scenarios)} episodes", list(HEADS), [_row(n, r) for n, r in rows.items()]
     )
@@ -158,8 +174,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Train, drive, compare."""
     options = measure.options(__doc__, arguments)
     report = measure.Report("drivers", CLAIM, options)
-    drivers, recorded, summary = trained(options.quick)
-    fleet = entrants(drivers)
+    drivers, monitor, recorded, summary = trained(options.quick)
+    fleet = entrants(drivers, monitor)
     events = rare_events(
         10 if options.quick else EVENTS, 4.0 if options.quick else 10.0, key=jax.random.key(2026)
     )

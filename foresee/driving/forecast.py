@@ -18,6 +18,7 @@ from foresee.dynamics.check import check_positive
 from foresee.errors import OptionError
 
 STEP, HORIZON = 0.5, 6.0  # between the points of a future, and how far it reaches [s]
+SLOTS = 128  # vehicles in higher slots are foretold without their past
 POINTS = round(HORIZON / STEP)
 
 

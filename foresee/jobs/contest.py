@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import polars as pl
 
+from foresee.driving.drivers.monitor import Monitored
 from foresee.driving.drivers.mpc import Mpc
 from foresee.driving.drivers.policy import Policy
 from foresee.driving.drivers.rollout import windows
@@ -34,7 +35,7 @@ from foresee.jobs.drivers import (
 )
 from foresee.jobs.fleet import Entrant, drive_entrants
 from foresee.jobs.foresight import foresight_of
-from foresee.jobs.parts import Parts
+from foresee.jobs.parts import Parts, spread
 from foresee.jobs.policies import SIZES, Taught, learn_policies
 from foresee.jobs.progress import Pieces, epochs_told
 from foresee.jobs.replay import unseen, watch
@@ -45,6 +46,7 @@ from foresee.report.clips import choose_scenarios, make_clips
 from foresee.report.gains import gain_numbers
 
 TRAFFIC_EPOCHS = 4
+JUDGED = 96  # so many scenarios of the last part drivers are judged on, at most
 STRETCH, BETWEEN, STEP, AROUND = 4.0, 1.5, 0.2, 22  # stretches that traffic is learned from [s]
 SHOWN = ("idm", "pdm", "pdm_expected", "mpur", "safepathnet", "mpc")  # in the replay
 MOST_CLIPS = 60
@@ -91,7 +93,8 @@ def run_contest(
         RecordingError: if nothing lasts long enough to learn from.
         TrainingError: if there is too little.
     """
-    test, seed, dt = parts.scenarios["test"], options.seed, parts.scenarios["test"].dt
+    everything, seed = parts.scenarios["test"], options.seed
+    test, dt = spread(everything, JUDGED), everything.dt
     progress("monitor", 0.0)
     watch_over = learn_monitor(parts, world.model, pieces, seed=seed) if MONITORED else Watch()
     fleet = make_fleet(world.model, options.methods, dt, SIZES, watch_over.monitor)
@@ -121,6 +124,9 @@ def run_contest(
     seconds = {place: each["seconds"] for place, each in done.items()}
     table = metrics_table({place: rows_of(each["table"], test) for place, each in done.items()})
     progress("replay", 0.95)
+    left_out = (
+        () if test is everything else (f"drivers are judged on {len(test)} of {len(everything)} scenarios",)
+    )
     shown, places = _shown(taking_part, done, modes, test, traffic, seed)
     findings = DriversFindings(
         drivers=tuple(dict.fromkeys(each.name for each in taking_part)),
@@ -134,7 +140,7 @@ def run_contest(
         trainings=taught.trainings,
         monitor=watch_over.findings,
         ablations=_ablations(taught),
-        notes=(*taught.notes, *notes, *watch_over.notes),
+        notes=(*taught.notes, *notes, *watch_over.notes, *left_out),
     )
     own = driver_numbers(table, seconds, seed=seed) | gain_numbers(table, seed=seed)
     numbers = watch_over.numbers | _contest_numbers(findings, test, own)
@@ -216,7 +222,8 @@ def _entrants(fleet: Fleet, methods: Sequence[str], taught: Taught) -> list[Entr
     alone: list[tuple[str, Any, int]] = [(name, None, 0) for name in ALWAYS]
     for name in methods:
         if name == "mpc" and taught.policies:
-            alone += [(name, own, k) for k, own in enumerate(_warm(fleet, taught))]
+            # It plans by itself, slowly: where it begins hardly matters.
+            alone += [(name, own, k) for k, own in enumerate(_warm(fleet, taught)[:1])]
         elif name in POLICIES:
             alone += [(name, own, k) for k, own in enumerate(taught.policies.get(name, ()))]
         elif name in fleet.branches:
@@ -224,7 +231,7 @@ def _entrants(fleet: Fleet, methods: Sequence[str], taught: Taught) -> list[Entr
             alone += [("safepathnet_likely", None, 0)] if name == "safepathnet" else []
     out = [fleet.entrant(*each) for each in alone]
     if fleet.monitor is not None:
-        watched = [each for each in alone if each[0] not in UNWATCHED]
+        watched = [each for each in alone if each[0] not in UNWATCHED and each[2] == 0]
         out += [fleet.entrant(*each, watched=True) for each in watched]
     order = list(dict.fromkeys(name for name, _, _ in alone))
     return sorted(out, key=lambda each: order.index(each.name.removesuffix(GUARDED)))
@@ -297,4 +304,8 @@ def _files(fleet: Fleet, taught: Taught, options: Options) -> dict[str, Any]:
         for k, mpc in enumerate(_warm(fleet, taught)):
             out["mpc" if options.seeds == 1 else f"mpc_{k}"] = mpc
     rules = ("none", "idm", "pdm", "policy", *(["mpc"] if taught.policies else []))
-    return out | {name: driver for name, driver in fleet.branches.items() if name not in rules}
+    out |= {name: driver for name, driver in fleet.branches.items() if name not in rules}
+    if fleet.monitor is not None:
+        first = [name for name in out if options.seeds == 1 or name.endswith("_0") or name in fleet.branches]
+        out |= {f"{name.removesuffix('_0')}{GUARDED}": Monitored(out[name], fleet.monitor) for name in first}
+    return out

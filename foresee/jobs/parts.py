@@ -60,6 +60,13 @@ class Parts:
         )
 
 
+def spread(scenarios: Scenarios, most: int) -> Scenarios:
+    """Return so many scenarios, evenly spread, or all of them if there are no more."""
+    if len(scenarios) <= most:
+        return scenarios
+    return scenarios.select(np.linspace(0, len(scenarios) - 1, most).round().astype(int))
+
+
 def make_parts(states: States, test: States | None = None) -> Parts:
     """Part a recording by time, unless the last part is a recording of its own.
 

@@ -28,7 +28,7 @@ COPIES = 4  # of every moment, with the ego pushed off its record
 SECONDS, EVERY, STEP, NEAREST = 4.0, 1.0, 0.2, 16  # of windows to train in [s], and vehicles in them
 LEAST = 2.0  # so much of a window must be recorded: many end early, as in a stop wave [s]
 WEIGHT = 10.0  # of scenarios in which the first clone errs
-DOUBTS = (0.2, 1.0)  # how much MPUR may mind doubt; validation scenarios choose
+DOUBTS = (0.2, 0.5, 1.0)  # how much MPUR may mind doubt; validation scenarios choose
 SIZES = (64, 2)  # width and depth of a policy
 Progress = Callable[[str, float], None]
 Judge = Callable[[str, Policy, int, str, str], pl.DataFrame]
@@ -123,30 +123,39 @@ def _unrolled(
     share: float, model: FutureModel, progress: Progress,
 ) -> None:  # fmt: skip
     """Train MPER, VG and MPUR, with every candidate for its coefficient, from the clones on."""
-    wanted: dict[str, Coefficients] = {}
+    plain: dict[str, Coefficients] = {}
     if "mper" in methods:
-        wanted["mper"] = Coefficients(imitation=1.0)
+        plain["mper"] = Coefficients(imitation=1.0)
     if "vg" in methods:
-        wanted["vg"] = Coefficients(task=1.0)
-    if "mpur" in methods:
-        wanted |= {f"mpur {value:g}": Coefficients(task=1.0, doubt=value) for value in DOUBTS}
-    if not wanted:
+        plain["vg"] = Coefficients(task=1.0)
+    doubtful = {f"mpur {value:g}": Coefficients(task=1.0, doubt=value) for value in DOUBTS}
+    # Apart, for whoever does not mind doubt need not wait for the networks to be asked.
+    groups = {"unrolled": plain, "unrolled_in_doubt": doubtful if "mpur" in methods else {}}
+    groups = {file: group for file, group in groups.items() if group}
+    if not groups:
         return
-    what = ", ".join(name for name in ("mper", "vg", "mpur") if name in methods)
-    progress(what, 0.4)
     train, held = (_cut(parts.scenarios[name]) for name in ("train", "validation"))
-    epochs, begun = max(round(UNROLLED * share), 1), perf_counter()
-    file, options = pieces.path("unrolled.fit"), {}
-    if "mpur" in methods:
-        options = {"doubt": fit_doubt(model, train), "traffic": Past(train.dt)}
-    with epochs_told(file, epochs, lambda done: progress(what, 0.4 + 0.5 * done)):
-        made = train_unrolled(
-            first, train, methods=wanted, validation=held, epochs=epochs, checkpoint=file, key=key, **options
-        )
-    seconds, seeds = perf_counter() - begun, first.layers[-1].weight.shape[0]
-    for number, name in enumerate(wanted):
-        part = slice(number * seeds, (number + 1) * seeds)
-        _keep(taught, name, made.policies[name], made.fitted, part, seconds)
+    epochs, seeds = max(round(UNROLLED * share), 1), first.layers[-1].weight.shape[0]
+    for place, (name, wanted) in enumerate(groups.items()):
+        what = ", ".join(dict.fromkeys(each.split(" ")[0] for each in wanted))
+        begin, part = 0.4 + 0.5 * place / len(groups), 0.5 / len(groups)
+
+        def tell(done: float, what: str = what, begin: float = begin, part: float = part) -> None:
+            progress(what, begin + part * done)
+
+        tell(0.0)
+        file, begun, options = pieces.path(f"{name}.fit"), perf_counter(), {}
+        if wanted is doubtful:
+            options = {"doubt": fit_doubt(model, train), "traffic": Past(train.dt)}
+        with epochs_told(file, epochs, tell):
+            made = train_unrolled(
+                first, train, methods=wanted, validation=held, epochs=epochs, checkpoint=file, key=key,
+                **options,
+            )  # fmt: skip
+        seconds = perf_counter() - begun
+        for number, each in enumerate(wanted):
+            rows = slice(number * seeds, (number + 1) * seeds)
+            _keep(taught, each, made.policies[each], made.fitted, rows, seconds)
 
 
 def _cut(scenarios: Scenarios) -> Scenarios:

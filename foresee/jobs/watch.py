@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.stats import binom
 
@@ -19,9 +18,8 @@ from foresee.driving.findings import MonitorFindings
 from foresee.driving.futures.learned import Learned
 from foresee.driving.futures.network import FutureModel
 from foresee.driving.policies import LaneKeeper
-from foresee.driving.scenario import Scenarios
 from foresee.errors import CalibrationError
-from foresee.jobs.parts import Parts
+from foresee.jobs.parts import Parts, spread
 from foresee.jobs.progress import Pieces
 from foresee.storage import whole_file
 
@@ -118,7 +116,7 @@ def learn_monitor(parts: Parts, model: FutureModel, pieces: Pieces, *, seed: int
     keys = jax.random.split(jax.random.key(seed), 5)
     events = [rare_events(EVENTS, EVENT_SECONDS, key=key) for key in keys[:3]]
     count = min(MOST, *(len(each) for each in parts.scenarios.values()))
-    recorded = [_some(parts.scenarios[name], count) for name in ("train", "validation", "test")]
+    recorded = [spread(parts.scenarios[name], count) for name in ("train", "validation", "test")]
     arenas = [
         (Arena("recorded", own, "replay", None), Arena("events", made, "reactive", None))
         for own, made in zip(recorded, events, strict=True)
@@ -140,10 +138,6 @@ def learn_monitor(parts: Parts, model: FutureModel, pieces: Pieces, *, seed: int
         {"monitor": held["score"]}, held["failing"], {"monitor": float(monitor.threshold)}, FALSE_ALARM, 3.0
     )
     return Watch(monitor, findings, {**said, **held["numbers"]})
-
-
-def _some(scenarios: Scenarios, count: int) -> Scenarios:
-    return scenarios.select(np.linspace(0, len(scenarios) - 1, count).round().astype(int))
 
 
 def _said(fitted: FittedMonitor) -> dict[str, Any]:

@@ -28,7 +28,8 @@ from foresee.jobs.progress import Pieces, epochs_told
 from foresee.storage import whole_file
 
 NETWORKS = 3  # that foretell together
-WIDTH = 48  # of their layers
+WIDTH = 64  # of their layers
+EVERY = {"train": 0.2, "validation": 0.5, "test": 0.5}  # time between snapshots [s]
 AT_ONCE = 16  # snapshots foretold at a time
 Progress = Callable[[str, float], None]
 
@@ -65,7 +66,9 @@ def run_world(
         ForeseeError: if the file holds something else.
     """
     progress("snapshots", 0.0)
-    cut = {name: windows_from_states(parts.states[name], parts.roads[name]) for name in NAMES}
+    cut = {
+        name: windows_from_states(parts.states[name], parts.roads[name], every=EVERY[name]) for name in NAMES
+    }
     notes: list[str] = []
     if file is not None:
         model = read_world(file, 1 / parts.scenarios["train"].dt)

@@ -181,6 +181,8 @@ class Watching(NamedTuple):
 class Monitored(AbstractDriver):
     """Any driver under watch: after an alarm the fallback drives until none was raised for a while.
 
+    If the driver itself brakes harder than the fallback would, it is let brake.
+
     Attributes:
         driver: who drives.
         monitor: who watches.
@@ -213,6 +215,7 @@ class Monitored(AbstractDriver):
         left = jnp.maximum(memory.left - monitor.interval, 0.0)
         left = jnp.where(score > monitor.threshold, monitor.hold, left)
         safe = monitor.fallback(observation, way, around, monitor.interval, second)
+        safe = safe.at[0].min(action[0])
         held = left > 0.5 * monitor.interval
         return jnp.where(held, safe, action), Watching(driver, forecaster, left, score)
 

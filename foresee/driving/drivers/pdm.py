@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from foresee.driving.driver import AbstractDriver
 from foresee.driving.drivers.lane_bound import LaneBound
+from foresee.driving.drivers.may_brake import MayBrake
 from foresee.driving.drivers.plan import Plan, for_each, way_of
 from foresee.driving.drivers.proposals import Proposer, nearby
 from foresee.driving.drivers.scoring import Loss, expected_loss, score
@@ -70,7 +71,7 @@ def _smooth() -> Proposer:
 
 
 def _careful() -> Loss:
-    return Loss(collision=1000.0)
+    return Loss(collision=1000.0, patience=2.5)
 
 
 class ExpectedPdm(AbstractDriver):
@@ -86,7 +87,7 @@ class ExpectedPdm(AbstractDriver):
         nearest: number of vehicles that are looked at.
     """
 
-    forecaster: AbstractForecaster = eqx.field(default_factory=LaneBound)
+    forecaster: AbstractForecaster = eqx.field(default_factory=lambda: MayBrake(LaneBound()))
     proposer: Proposer = eqx.field(default_factory=_smooth)
     loss: Loss = eqx.field(default_factory=_careful)
     nearest: int = eqx.field(static=True, default=NEAREST)

@@ -91,7 +91,8 @@ class Proposer(eqx.Module):
         comfort: deceleration that is not felt as hard [m/s²].
         standstill: gap kept in a queue [m].
         jerk: of what is not an emergency [m/s³].
-        reaction: time in which an acceleration comes near the one that the model asks for [s].
+        reaction: time in which an acceleration comes near the one that the model asks for [s]; `brakes`
+            begin as fast as `haste` lets them.
         interval: time between two decisions [s].
         horizon: how far the plans reach [s].
         step: time between their points [s].
@@ -152,7 +153,7 @@ class Proposer(eqx.Module):
             wanted = idm_acceleration(manners, own_speed, gap, theirs).min(axis=1)
             wanted = jnp.where(brake > 0, -brake, wanted)
             fall = jnp.where(brake > 0, haste, self._fall(wanted))
-            nearer = (wanted - last) * jnp.minimum(lasts / self.reaction, 1.0)
+            nearer = (wanted - last) * jnp.where(brake > 0, 1.0, jnp.minimum(lasts / self.reaction, 1.0))
             acceleration = last + jnp.clip(nearer, -fall * lasts, self.jerk * lasts)
             acceleration = jnp.clip(acceleration, -limits.brake, limits.acceleration)
             bend = way.at(along).curvature

@@ -25,7 +25,7 @@ from foresee.errors import TrainingError
 from foresee.fit import Fitted, fit
 from foresee.worlds.trajectories import Trajectories, mixture_likelihood
 
-EPOCHS, BATCH, RATE, DECAY, CLIP = 10, 256, 3e-3, 0.3, 1.0
+EPOCHS, BATCH, RATE, DECAY, CLIP = 14, 256, 3e-3, 0.3, 1.0
 FEWEST = 50  # vehicles in snapshots, below which nothing is learned
 LEVEL, FACTORS = (
     0.9,

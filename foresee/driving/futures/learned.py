@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from foresee.driving.forecast import AbstractForecaster, Futures, of_slots
+from foresee.driving.forecast import SLOTS, AbstractForecaster, Futures, of_slots
 from foresee.driving.futures.encode import BEFORE, Snapshot, from_lane
 from foresee.driving.futures.lanes import lane_numbers
 from foresee.driving.futures.network import TIMES, Foretold, FutureModel
@@ -14,7 +14,6 @@ from foresee.driving.observe import Observation
 from foresee.linalg import wrap_angle
 
 NEAREST = 24  # so many vehicles around the ego are told of, and foretold
-SLOTS = 128  # vehicles in higher slots are foretold without their past
 HARDLY = 0.5  # who moves less between two points of its future points along its lane [m]
 
 
