@@ -7,13 +7,15 @@ has learned from.
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import polars as pl
 
 from benchmarks import measure
 from foresee.driving import estimate_states, read_recording, scenarios_from_states, synthetic_recording
@@ -28,9 +30,11 @@ from foresee.driving.evaluate import Evaluation
 from foresee.driving.policies import Expert, LaneKeeper, NoAction
 from foresee.driving.scenario import Scenarios
 from foresee.driving.sensing import AbstractSensing
+from foresee.jobs import contest
 from foresee.jobs import drive as job
 from foresee.jobs.fleet import Entrant, drive_entrants, one_of
 from foresee.jobs.parts import make_parts
+from foresee.jobs.progress import Pieces, digest
 from foresee.jobs.watch import GUARDED, guarded_branch
 
 CLAIM = (
@@ -38,7 +42,8 @@ CLAIM = (
 )
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "traffic" / "us101_tracks.csv.gz"
 OUT = Path(__file__).resolve().parent / "results" / "drivers"
-SEEDS, EVENTS, SECONDS = 5, 400, 6.0
+SEEDS, EVENTS, SECONDS = 5, 200, 6.0
+FEW = 16  # scenarios of the job's own comparison, which is not what is asked here
 HEADS = (
     "driver",
     "seeds",
@@ -49,7 +54,17 @@ HEADS = (
     "jerk [m/s³]",
     "comfortable %",
 )
-UNWATCHED = ("none", "idm", "pdm, no jerk limit")
+STEPS = (  # from one driver to the next
+    ("bc", "cw_erm"), ("bc", "mper"), ("vg", "mpur"), ("pdm", "pdm, in doubt"), ("pdm", "safepathnet"),
+    ("safepathnet_likely", "safepathnet"), ("pdm", "pdm" + GUARDED), ("mper", "mper" + GUARDED),
+    ("idm", "idm" + GUARDED), ("pdm, in doubt", "pdm, in doubt" + GUARDED),
+    ("safepathnet", "safepathnet" + GUARDED),
+)  # fmt: skip
+SCORES = {
+    "ade_4s": "ADE [m]", "min_ade_6_4s": "minADE of 6 [m]", "coverage_90_1s": "90 % along, 1 s",
+    "coverage_90_2s": "2 s", "coverage_90_4s": "4 s", "coverage_across_90_4s": "90 % across, 4 s",
+}  # fmt: skip
+WATCHED = ("idm", "pdm", "pdm, in doubt", "safepathnet", "mper")  # where monitors have something to save
 
 
 @dataclass(frozen=True)
@@ -63,13 +78,24 @@ class Place:
     drivers: tuple[str, ...] | None = None
 
 
-def trained(
-    quick: bool,
-) -> tuple[dict[str, dict[int, AbstractDriver]], Monitor | None, Scenarios, dict[str, Any]]:
-    """Run the main job; return its drivers by name and seed, its monitor, short episodes, and its numbers."""
+class Trained(NamedTuple):
+    """What the main job left: where, drivers by name and seed, monitor, short episodes, and its numbers."""
+
+    out: Path
+    drivers: dict[str, dict[int, AbstractDriver]]
+    monitor: Monitor | None
+    scenarios: Scenarios
+    summary: dict[str, Any]
+
+
+def trained(quick: bool) -> Trained:
+    """Run the main job, or go on with it."""
     recordings = [DATA] if DATA.exists() and not quick else []
     out = OUT / ("quick" if quick else "us101" if recordings else "synthetic")
-    job.drive(recordings, out=out, seeds=1 if quick else SEEDS, quiet=quick, budget=0.05 if quick else None)
+    if not (out / "summary.json").exists():  # what was learned is kept; without the folder it begins anew
+        contest.JUDGED = FEW
+        options: dict[str, Any] = {"seeds": 1, "budget": 0.05} if quick else {"seeds": SEEDS}
+        job.drive(recordings, out=out, quiet=quick, **options)
     made_up = synthetic_recording(vehicles=job.VEHICLES, seconds=job.SECONDS)
     recording = read_recording(recordings[0]) if recordings else made_up
     parts = make_parts(estimate_states(recording))
@@ -85,20 +111,32 @@ def trained(
             continue
         stem, _, number = path.stem.rpartition("_")
         name, seed = (stem, int(number)) if number.isdigit() else (path.stem, 0)
+        if name == "mpc" and seed > 0:
+            continue  # it differs only in where the planner begins, and is slow
         drivers.setdefault(name, {})[seed] = load_driver(path)
-    return drivers, monitor, scenarios, json.loads((out / "summary.json").read_text())
+    return Trained(out, drivers, monitor, scenarios, json.loads((out / "summary.json").read_text()))
+
+
+RULES: dict[str, AbstractDriver] = {
+    "none": NoAction(),
+    "idm": LaneKeeper(),
+    "pdm": Pdm(),
+    "pdm, in doubt": ExpectedPdm(),
+    "pdm, no jerk limit": Pdm(proposer=Proposer(jerk=1e4)),
+}
+
+
+def rules_alone() -> list[Entrant]:
+    """Return those that learn nothing, each as a program of its own."""
+    return [Entrant(name, rule, program=name) for name, rule in RULES.items()]
 
 
 def entrants(drivers: Mapping[str, Mapping[int, AbstractDriver]], monitor: Monitor | None) -> list[Entrant]:
     """Return everybody who takes part, first seeds with the monitor, too; all are one program."""
-    rules = {
-        "none": NoAction(),
-        "idm": LaneKeeper(),
-        "pdm": Pdm(),
-        "pdm, in doubt": ExpectedPdm(),
-        "pdm, no jerk limit": Pdm(proposer=Proposer(jerk=1e4)),
-    }
-    everybody = {**{name: {0: rule} for name, rule in rules.items()}, **drivers}
+    everybody = {**{name: {0: rule} for name, rule in RULES.items()}, **drivers}
+    if "safepathnet" in drivers:
+        chooses: Any = drivers["safepathnet"][0]
+        everybody["safepathnet_likely"] = {0: replace(chooses, choose=jnp.zeros_like(chooses.choose))}
     kinds: dict[str, AbstractDriver] = {}
     for own in everybody.values():
         kinds.setdefault(_kind(own[0]), _nameless(own[0]))
@@ -109,7 +147,7 @@ def entrants(drivers: Mapping[str, Mapping[int, AbstractDriver]], monitor: Monit
             fleet = {**kinds, branch: _nameless(driver)}
             chosen = one_of(tuple(fleet.values()), list(fleet).index(branch))
             out.append(Entrant(name, guarded_branch(chosen, monitor, False), seed, "fleet"))
-            if monitor is not None and seed == 0 and name not in UNWATCHED:
+            if monitor is not None and seed == 0 and name in WATCHED:
                 out.append(Entrant(name + GUARDED, guarded_branch(chosen, monitor, True), seed, "fleet"))
     return out
 
@@ -124,12 +162,22 @@ def _nameless(driver: AbstractDriver) -> AbstractDriver:
     return replace(driver, name="") if hasattr(driver, "name") else driver  # pyright: ignore[reportArgumentType]
 
 
-def compared(place: Place, fleet: list[Entrant], report: measure.Report) -> dict[str, dict[str, Any]]:
-    """Let everybody drive, print the table, and return its rows by driver."""
-    chosen = [each for each in fleet if place.drivers is None or each.name in place.drivers]
+def compared(
+    place: Place, fleet: list[Entrant], pieces: Pieces, report: measure.Report
+) -> dict[str, dict[str, Any]]:
+    """Let everybody drive who has not yet, print the table, and return its rows by driver."""
+    if place.drivers is None:  # only rare events are worth a monitor
+        chosen = [each for each in fleet if place.mode != "replay" or not each.name.endswith(GUARDED)]
+    else:
+        chosen = [each for each in rules_alone() if each.name in place.drivers]
     seen = [replace(each, sensing=place.sensing) for each in chosen]
-    done = drive_entrants(seen, [place.mode], place.scenarios, seed=0, progress=lambda text, share: None)
-    by_name: dict[str, list[Evaluation]] = {}
+
+    def finish(entrant: Entrant, mode: str, run: Callable[[], Evaluation]) -> pl.DataFrame:
+        return pieces(f"{place.name} {entrant.name} {entrant.seed}", lambda: run().table)
+
+    quiet: Any = {"progress": lambda text, share: None, "finish": finish}
+    done = drive_entrants(seen, [place.mode], place.scenarios, seed=0, **quiet)
+    by_name: dict[str, list[pl.DataFrame]] = {}
     for (name, _, _), judged in done.items():
         by_name.setdefault(name, []).append(judged)
     groups = np.array(place.scenarios.groups)
@@ -141,22 +189,34 @@ def compared(place: Place, fleet: list[Entrant], report: measure.Report) -> dict
         mean = {key: float(np.mean([_column(each, key) for each in own])) for key in COLUMNS}
         rows[name] = {"seeds": len(own), "fail_rate": rate.value, "fail_rate_ci": [rate.low, rate.high]}
         rows[name] |= {"less": less.value, "less_ci": [less.low, less.high], **mean}
-        alone = by_name.get(name.removesuffix(GUARDED))
-        if name.endswith(GUARDED) and alone is not None:
-            saved = grouped_mean(_column(alone[0], "fail") - _column(own[0], "fail"), groups)
-            rows[name] |= {"saved": saved.value, "saved_ci": [saved.low, saved.high]}
     report.table(
         f"{place.name}: {len(place.scenarios)} episodes", list(HEADS), [_row(n, r) for n, r in rows.items()]
     )
     report.facts[place.name] = rows
+    report.facts[f"{place.name}: steps"] = _steps(place, failed, groups, report)
     return rows
+
+
+def _steps(
+    place: Place, failed: Mapping[str, np.ndarray], groups: np.ndarray, report: measure.Report
+) -> dict[str, list[float]]:
+    """Return by how much the failures of one driver are fewer than those of the one before, and print it."""
+    out = {}
+    for before, after in STEPS:
+        if before in failed and after in failed:
+            less = grouped_mean(failed[before] - failed[after], groups)
+            out[f"{before} to {after}"] = [less.value, less.low, less.high]
+    if out:
+        shown = [(name, *(f"{100 * value:.1f}" for value in values)) for name, values in out.items()]
+        report.table(f"{place.name}: failures saved [%]", ["step", "mean", "from", "to"], shown)
+    return out
 
 
 COLUMNS = ("sdc_progression", "log_divergence", "jerk", "ego_is_comfortable")
 
 
-def _column(judged: Evaluation, name: str) -> np.ndarray:
-    return judged.table[name].cast(float).fill_null(0.0).to_numpy()
+def _column(table: pl.DataFrame, name: str) -> np.ndarray:
+    return table[name].cast(float).fill_null(0.0).to_numpy()
 
 
 def _row(name: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -170,15 +230,37 @@ def _row(name: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+def foretold(summary: Mapping[str, Any], report: measure.Report) -> None:
+    """Print how well the world of the job foretells the test scenes, beside forecasts without learning."""
+    rows = []
+    for name in ("", "constant_velocity.", "kalman.", "imm.", "idm.", "samples."):
+        cells = [summary.get(f"world.{name}{score}") for score in SCORES]
+        if name == "samples.":
+            cells[0] = None  # none of them is the likeliest
+        shown = ["" if each is None else f"{each:.3f}" for each in cells]
+        rows.append((name.rstrip(".").replace("_", " ") or "the learned world", *shown))
+    report.table("futures of test scenes, up to 4 s", ["forecast", *SCORES.values()], rows)
+    plain = [summary[f"world.{name}.ade_4s"] for name in ("constant_velocity", "kalman", "imm", "idm")]
+    ade, nearest = summary["world.ade_4s"], summary["world.min_ade_6_4s"]
+    report.target("world: ADE of the likeliest against the best without learning", ade / min(plain), 0.85)
+    report.target("world: minADE of six against constant velocity", nearest / plain[0], 0.6)
+    samples = summary["world.samples.min_ade_6_4s"]
+    report.target("world: minADE of six against six samples of it", nearest / samples, 0.6)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Train, drive, compare."""
     options = measure.options(__doc__, arguments)
+    jax.config.update("jax_enable_x64", False)  # as in use
     report = measure.Report("drivers", CLAIM, options)
-    drivers, monitor, recorded, summary = trained(options.quick)
+    out, drivers, monitor, recorded, summary = trained(options.quick)
     fleet = entrants(drivers, monitor)
     events = rare_events(
         10 if options.quick else EVENTS, 4.0 if options.quick else 10.0, key=jax.random.key(2026)
     )
+    files = sorted((out / "policies").glob("*.eqx"))
+    pieces = Pieces(out / "arenas", digest([path.read_bytes() for path in files], len(events)))
+    pieces.begin()
     raw = ("idm", "pdm", "pdm, no jerk limit")
     places = [
         Place("clean", recorded, "replay", None),
@@ -188,8 +270,11 @@ def main(arguments: list[str] | None = None) -> int:
         Place("worse eyes, raw detections", recorded, "replay", RAW_WORSE_EYES, raw),
         Place("rare events", events, "reactive", EYES),
     ]
-    rows = {place.name: compared(place, fleet, report) for place in places[: 2 if options.quick else None]}
+    rows = {
+        place.name: compared(place, fleet, pieces, report) for place in places[: 2 if options.quick else None]
+    }
     clean = rows["clean"]
+    foretold(summary, report)
     finite = all(np.isfinite(row["fail_rate"]) for row in clean.values())
     report.gate("every driver has a rate of failures", finite, f"{len(clean)} drivers")
     for name in ("safepathnet", "mper", "mpur", "mpc"):

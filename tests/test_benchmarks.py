@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LONG = {
     "bench_closed_loop",
     "bench_drivers",
+    "bench_driving_speed",
     "bench_ood",
     "bench_thrown_object",
     "bench_traffic",

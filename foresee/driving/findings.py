@@ -50,6 +50,14 @@ class Training:
     diverged: Bool[np.ndarray, " members"]
     seconds: float
 
+    def beside(self, other: "Training") -> "Training":
+        """Return both as one, the members of this one first; they ran for as many epochs."""
+        held = (self.validation_losses, other.validation_losses)
+        both = None if held[0] is None or held[1] is None else np.concatenate([held[0], held[1]])
+        rest = (np.concatenate([getattr(self, name), getattr(other, name)]) for name in ("best", "diverged"))
+        losses = np.concatenate([self.losses, other.losses])
+        return Training(losses, both, *rest, seconds=self.seconds + other.seconds)
+
 
 @dataclass(frozen=True, eq=False)
 class WorldFindings:

@@ -1,7 +1,7 @@
 """The fourth stage of the main job: policies learned from the first part, chosen by the second."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 from typing import Any, cast
@@ -28,7 +28,8 @@ COPIES = 4  # of every moment, with the ego pushed off its record
 SECONDS, EVERY, STEP, NEAREST = 4.0, 1.0, 0.2, 16  # of windows to train in [s], and vehicles in them
 LEAST = 2.0  # so much of a window must be recorded: many end early, as in a stop wave [s]
 WEIGHT = 10.0  # of scenarios in which the first clone errs
-DOUBTS = (0.2, 0.5, 1.0)  # how much MPUR may mind doubt; validation scenarios choose
+DOUBTS = (0.3, 1.0)  # how much MPUR may mind doubt; validation scenarios choose
+RARELY = 4  # steps between two looks at the doubt
 SIZES = (64, 2)  # width and depth of a policy
 Progress = Callable[[str, float], None]
 Judge = Callable[[str, Policy, int, str, str], pl.DataFrame]
@@ -111,8 +112,7 @@ def learn_policies(
         heavier = np.where(errors[:, np.asarray(pairs.scenario)], WEIGHT, 1.0)
         cloned("cw_erm", keys["again"], heavier)
         taught.candidates += [_row("errors of bc in training", "share", "fail_rate", float(errors.mean()))]
-    _unrolled(parts, methods, taught, first.policies, pieces, keys["unrolled"], share, model, progress)
-    _choose(taught, judge, pieces)
+    _unrolled(parts, methods, taught, first.policies, pieces, keys["unrolled"], share, model, judge, progress)
     if "bc" not in methods:
         del taught.policies["bc"], taught.trainings["bc"]
     return taught
@@ -120,42 +120,52 @@ def learn_policies(
 
 def _unrolled(
     parts: Parts, methods: Sequence[str], taught: Taught, first: Policy, pieces: Pieces, key: Any,
-    share: float, model: FutureModel, progress: Progress,
+    share: float, model: FutureModel, judge: Judge, progress: Progress,
 ) -> None:  # fmt: skip
-    """Train MPER, VG and MPUR, with every candidate for its coefficient, from the clones on."""
-    plain: dict[str, Coefficients] = {}
-    if "mper" in methods:
-        plain["mper"] = Coefficients(imitation=1.0)
-    if "vg" in methods:
-        plain["vg"] = Coefficients(task=1.0)
-    doubtful = {f"mpur {value:g}": Coefficients(task=1.0, doubt=value) for value in DOUBTS}
-    # Apart, for whoever does not mind doubt need not wait for the networks to be asked.
-    groups = {"unrolled": plain, "unrolled_in_doubt": doubtful if "mpur" in methods else {}}
-    groups = {file: group for file, group in groups.items() if group}
-    if not groups:
-        return
-    train, held = (_cut(parts.scenarios[name]) for name in ("train", "validation"))
+    """Train MPER and VG, and then MPUR, from the clones on.
+
+    The networks' doubt is slow to ask for. So the first clone alone tries all weights of it, and the others
+    learn with the one that validation scenarios chose.
+    """
+    cut: list[Scenarios] = []  # only once somebody learns
     epochs, seeds = max(round(UNROLLED * share), 1), first.layers[-1].weight.shape[0]
-    for place, (name, wanted) in enumerate(groups.items()):
+
+    def learn(file: str, policies: Policy, wanted: dict[str, Coefficients], begin: float, end: float) -> None:
         what = ", ".join(dict.fromkeys(each.split(" ")[0] for each in wanted))
-        begin, part = 0.4 + 0.5 * place / len(groups), 0.5 / len(groups)
-
-        def tell(done: float, what: str = what, begin: float = begin, part: float = part) -> None:
-            progress(what, begin + part * done)
-
-        tell(0.0)
-        file, begun, options = pieces.path(f"{name}.fit"), perf_counter(), {}
-        if wanted is doubtful:
-            options = {"doubt": fit_doubt(model, train), "traffic": Past(train.dt)}
-        with epochs_told(file, epochs, tell):
+        progress(what, begin)
+        if not cut:
+            cut.extend(_cut(parts.scenarios[name]) for name in ("train", "validation"))
+        path, begun, options = pieces.path(f"{file}.fit"), perf_counter(), {}
+        if any(each.doubt for each in wanted.values()):
+            options = {"doubt": fit_doubt(model, cut[0]), "doubt_every": RARELY, "traffic": Past(cut[0].dt)}
+        with epochs_told(path, epochs, lambda done: progress(what, begin + (end - begin) * done)):
             made = train_unrolled(
-                first, train, methods=wanted, validation=held, epochs=epochs, checkpoint=file, key=key,
+                policies, cut[0], methods=wanted, validation=cut[1], epochs=epochs, checkpoint=path, key=key,
                 **options,
             )  # fmt: skip
-        seconds = perf_counter() - begun
-        for number, each in enumerate(wanted):
-            rows = slice(number * seeds, (number + 1) * seeds)
-            _keep(taught, each, made.policies[each], made.fitted, rows, seconds)
+        members, seconds = policies.layers[-1].weight.shape[0], perf_counter() - begun
+        for number, name in enumerate(wanted):
+            rows = slice(number * members, (number + 1) * members)
+            _keep(taught, name, made.policies[name], made.fitted, rows, seconds)
+
+    plain = {"mper": Coefficients(imitation=1.0), "vg": Coefficients(task=1.0)}
+    plain = {name: each for name, each in plain.items() if name in methods}
+    if plain:
+        learn("unrolled", first, plain, 0.4, 0.5)
+    if "mpur" in methods:
+        tried = {f"mpur {value:g}": Coefficients(task=1.0, doubt=value) for value in DOUBTS}
+        learn("doubts", jax.tree.map(lambda leaf: leaf[:1], first), tried, 0.5, 0.7)
+        best = _choose(taught, list(tried), judge, pieces)
+        chosen, training = taught.policies.pop(best), taught.trainings.pop(best)
+        for name in tried:
+            taught.policies.pop(name, None)
+            taught.trainings.pop(name, None)
+        if seeds > 1:
+            rest = jax.tree.map(lambda leaf: leaf[1:], first)
+            learn("mpur", rest, {"mpur": tried[best]}, 0.7, 0.9)
+            chosen, training = chosen + taught.policies["mpur"], training.beside(taught.trainings["mpur"])
+        taught.policies["mpur"] = tuple(replace(each, name="mpur") for each in chosen)
+        taught.trainings["mpur"] = training
 
 
 def _cut(scenarios: Scenarios) -> Scenarios:
@@ -195,27 +205,18 @@ def _errors(policies: Policy, number: int, judge: Judge, pieces: Pieces) -> np.n
     return pieces(f"errors of bc {number}", make)
 
 
-def _choose(taught: Taught, judge: Judge, pieces: Pieces) -> None:
-    """Let validation scenarios choose how much MPUR minds doubt: fewest failures, then nearest the record."""
-    candidates = [name for name in taught.policies if name.startswith("mpur ")]
+def _choose(taught: Taught, candidates: Sequence[str], judge: Judge, pieces: Pieces) -> str:
+    """Return what fails least on validation scenes, and of several that is nearest the record."""
     judged = {}
-    for name in candidates + (["vg"] if candidates and "vg" in taught.policies else []):
-        tables = []
-        for k, policy in enumerate(taught.policies[name]):
-            told = partial(judge, name, policy, k, "validation", "replay")
-            tables.append(pieces(f"{name} {k} on validation", told))
-        table = pl.concat(tables)
+    for name in [*candidates, *(["vg"] if "vg" in taught.policies else [])]:
+        told = partial(judge, name, taught.policies[name][0], 0, "validation", "replay")
+        table = pieces(f"{name} on validation", told)
         setting = "0" if name == "vg" else name.split(" ")[1]
         for score, column in (("fail_rate", "fail"), ("ade", "log_divergence"), ("jerk", "jerk")):
             value = float(table[column].cast(pl.Float64).mean() or 0.0)  # pyright: ignore[reportArgumentType]
             taught.candidates.append(_row("doubt", setting, score, value))
         judged[name] = (table["fail"].cast(pl.Float64).mean(), table["log_divergence"].mean())
-    if candidates:
-        best = min(candidates, key=lambda name: judged[name])
-        for name in candidates:
-            policies, training = taught.policies.pop(name), taught.trainings.pop(name)
-            if name == best:
-                taught.policies["mpur"], taught.trainings["mpur"] = policies, training
+    return min(candidates, key=lambda name: judged[name])
 
 
 def _row(ablation: str, setting: str, score: str, value: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import equinox as eqx
@@ -146,6 +147,7 @@ def unroll(
     traffic: AbstractTraffic | None = None,
     cost: Callable[..., Float[Array, ""]] | None = None,
     doubt: Callable[..., Float[Array, ""]] | None = None,
+    doubt_every: int = 1,
     recompute: bool = False,
     key: PRNGKeyArray,
 ) -> Ahead:
@@ -160,6 +162,7 @@ def unroll(
         traffic: the model; one given in other modes is asked too, so that `doubt` has its memory.
         cost: cost(view, action, last_action, dt) of an action, as `foresee.driving.drivers.costs.Costs`.
         doubt: doubt(world, memory, key=key), a number: how unsure the traffic model is after a step.
+        doubt_every: it is asked after every so many steps, and stands for all of these; it may be costly.
         recompute: whether a step is computed again on the way back, in twice the time, rather than kept.
         key: the randomness of driver, traffic and doubt.
 
@@ -173,9 +176,9 @@ def unroll(
     rules = ReactiveTraffic(dt) if mode == "reactive" else None
     zero = jnp.zeros((), window.world.x.dtype)
 
-    def advance(carry: Any, moment: tuple[Record, Array]) -> tuple[Any, tuple[Array, Array, Array]]:
+    def advance(carry: Any, moment: tuple[Record, Array, Array]) -> tuple[Any, tuple[Array, Array, Array]]:
         world, last, memory, remembered = carry
-        recorded, key = moment
+        recorded, key, number = moment
         acted, moving, doubted = jax.random.split(key, 3)
         view = observe(world, EGO, know_exactly(world, EGO))
         action, remembered = driver.act(view, remembered, key=acted)
@@ -186,7 +189,14 @@ def unroll(
         if rules is not None:
             actions, _ = rules.act(world, None, key=moving)
         moved = _move(world, action, None if mode == "replay" else actions, recorded, dt)
-        unsure = zero if doubt is None else doubt(moved, memory, key=doubted)
+        unsure = zero
+        if doubt is not None and doubt_every == 1:
+            unsure = doubt(moved, memory, key=doubted)
+        elif doubt is not None:
+            asked = number % doubt_every == doubt_every - 1
+            told = partial(doubt, key=doubted)
+            ask = lambda *now: doubt_every * told(*now)  # noqa: E731
+            unsure = jax.lax.cond(asked, ask, lambda *now: zero, moved, memory)
         ego = jnp.stack([moved.x[EGO], moved.y[EGO], moved.heading[EGO], moved.speed[EGO]])
         return (moved, action, memory, remembered), (ego, price, unsure)
 
@@ -196,7 +206,8 @@ def unroll(
     rows = jax.tree.map(lambda leaf: leaf[1:], window.record)
     keys = jax.random.split(key, window.record.frames - 1)
     body = jax.checkpoint(advance) if recompute else advance
-    _, out = jax.lax.scan(body, (world, last, memory, driver.start()), (rows, keys))
+    begin = (world, last, memory, driver.start())
+    _, out = jax.lax.scan(body, begin, (rows, keys, jnp.arange(keys.shape[0])))
     return Ahead(*out)
 
 

@@ -32,7 +32,7 @@ def _row(*values: float) -> Float[Array, " N"]:
 
 
 def _loss() -> Loss:
-    return Loss(collision=300.0, patience=2.0, swerve=0.3, change=0.3)
+    return Loss(collision=300.0, patience=2.0, progress=12.0, jerk=2.0, swerve=0.3, change=0.3)
 
 
 class Candidates(NamedTuple):

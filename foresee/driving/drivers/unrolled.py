@@ -70,6 +70,7 @@ class UnrolledLoss(eqx.Module):
         doubt: doubt(world, memory, key=key) after a step, or None.
         dt: time between frames of a window [s].
         mode: how the others move, as in `unroll`.
+        doubt_every: as in `unroll`.
         recompute: as in `unroll`.
         perturbations: how far the ego is pushed off its record at the start of a window; None: not at all.
     """
@@ -79,6 +80,7 @@ class UnrolledLoss(eqx.Module):
     doubt: Callable[..., Float[Array, ""]] | None
     dt: Float[Array, ""] = eqx.field(converter=as_float)
     mode: TrainingMode | str = eqx.field(static=True, default="replay")
+    doubt_every: int = eqx.field(static=True, default=1)
     recompute: bool = eqx.field(static=True, default=False)
     perturbations: Perturbations | None = None
 
@@ -90,7 +92,7 @@ class UnrolledLoss(eqx.Module):
             window = replace(window, world=world)
         ahead = unroll(
             student.policy, window, self.dt, mode=self.mode, traffic=self.traffic, cost=self.costs,
-            doubt=self.doubt, recompute=self.recompute, key=key,
+            doubt=self.doubt, doubt_every=self.doubt_every, recompute=self.recompute, key=key,
         )  # fmt: skip
         weights: Coefficients = student.coefficients.fixed()
         return self.weighed(ahead, window, weights)
@@ -136,6 +138,7 @@ def train_unrolled(
     mode: TrainingMode | str = "replay",
     traffic: AbstractTraffic | None = None,
     doubt: Callable[..., Float[Array, ""]] | None = None,
+    doubt_every: int = 1,
     costs: Callable[..., Float[Array, ""]] | None = None,
     perturbations: Perturbations | None = GENTLE,
     epochs: int = 12,
@@ -158,6 +161,7 @@ def train_unrolled(
         mode: how the others move, as in `unroll`.
         traffic: the model that moves the others, or that `doubt` is about.
         doubt: doubt(world, memory, key=key), a number: how unsure the traffic model is after a step.
+        doubt_every: as in `unroll`.
         costs: cost(view, action, last_action, dt) of an action; those of `Costs` by default.
         perturbations: how far the ego is pushed off its record at the start, drawn anew every time, but not
             in validation; None: not at all.
@@ -186,7 +190,7 @@ def train_unrolled(
     steps = epochs * -(-len(windows) // min(batch_size, len(windows)))
     hyper = {"rate": learning_rate, "clip": clip, "steps": steps}
     costs = Costs() if costs is None else costs
-    loss = UnrolledLoss(costs, traffic, doubt, windows.dt, mode, recompute, perturbations)
+    loss = UnrolledLoss(costs, traffic, doubt, windows.dt, mode, doubt_every, recompute, perturbations)
     fitted = fit(
         students, loss, windows.scenario, key=key, optimizer=careful_adam, epochs=epochs,
         batch_size=batch_size, validation=None if validation is None else validation.scenario, members=count,

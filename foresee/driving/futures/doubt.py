@@ -24,7 +24,7 @@ from foresee.driving.traffic_model import AbstractTraffic
 from foresee.driving.world import World
 from foresee.errors import RecordingError
 
-EGO, NEAR = 0, 4  # slot of the ego, and how many of those next to it count
+EGO, NEAR, AMONG = 0, 2, 8  # slot of the ego, how many of those next to it count, and among how many
 HORIZON = 3.0  # the doubt is about where everybody will be so much later [s]
 HINGE = 0.5  # so many deviations above the usual cost nothing, as in Henaff's code
 
@@ -71,7 +71,7 @@ class Doubt(eqx.Module):
             memory: what a traffic model remembers of the steps before.
             key: not used.
         """
-        scene = seen_exactly(world, remember(world, memory), self.dt)
+        scene = seen_exactly(world, remember(world, memory), self.dt, AMONG)
         variance = disagreement(self.model, scene)
         return jax.nn.relu((variance - self.mean) / self.deviation - self.hinge)
 
@@ -141,7 +141,7 @@ def _along(
 
 
 def _scene(window: Scenario, frame: Array, dt: float) -> Snapshot:
-    record, world = window.record, window.world
+    record, world = jax.tree.map(lambda leaf: leaf[:, :AMONG], window.record), window.world
     now: Any = jax.tree.map(lambda leaf: leaf[frame], record)
     lags = frame - jnp.asarray([round(each / dt) for each in BEFORE])
     nothing = jnp.zeros_like(now.x)
@@ -155,8 +155,8 @@ def _scene(window: Scenario, frame: Array, dt: float) -> Snapshot:
         before_seen=record.present[lags] & now.present,
         position_sd=nothing,
         velocity_sd=nothing,
-        length=world.length,
-        width=world.width,
+        length=world.length[:AMONG],
+        width=world.width[:AMONG],
         offset=now.offset,
         known=now.present,
         **lane_numbers(world.road, now.lane, now.along),

@@ -6,7 +6,7 @@ Start with `learn_futures`.
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from foresee.beliefs.gaussian import as_float
+from foresee.driving.futures.beliefs import l2m_networks
 from foresee.driving.futures.encode import Snapshot, to_lane
 from foresee.driving.futures.lanes import lane_numbers
 from foresee.driving.futures.network import FutureModel, FutureNetwork, Row, rows_of
@@ -220,6 +221,7 @@ def learn_futures(
     validation: Windows,
     *,
     members: int = 5,
+    belief: Literal["ensemble", "l2m"] = "ensemble",
     width: int = 48,
     epochs: int = EPOCHS,
     blur: Blur | None = None,
@@ -227,9 +229,10 @@ def learn_futures(
     progress: bool = False,
     key: PRNGKeyArray,
 ) -> Learnt:
-    """Train networks side by side to foretell what the vehicles of snapshots do.
+    """Train networks to foretell what the vehicles of snapshots do.
 
-    They begin with other weights and see the snapshots in another order: where they disagree, the recordings
+    Those of an ensemble begin with other weights and see the snapshots in another order; with L2M one is
+    trained, and the others are drawn from the belief about its weights. Where they disagree, the recordings
     did not tell. Of each the state with the least loss on the held-out snapshots is kept.
 
     Args:
@@ -237,6 +240,7 @@ def learn_futures(
         validation: snapshots of other scenes, which tell when to stop and how far intervals are to be
             stretched.
         members: how many networks.
+        belief: "ensemble" or "l2m": what they are drawn from.
         width: size of their layers.
         epochs: how often every vehicle is seen, in `copies` kinds of noise and two mirrors.
         blur: the noise that some snapshots are seen through.
@@ -255,19 +259,27 @@ def learn_futures(
             raise TrainingError(
                 f"expected at least {FEWEST} vehicles in snapshots to {name}, got {len(some.truth)}"
             )
-    networks = _begin(jax.random.split(first, members), width)
+    trained = members if belief == "ensemble" else 1
+    networks = _begin(jax.random.split(first, trained), width)
     steps = epochs * -(-len(taught.truth) // BATCH)
-    options = {"epochs": epochs, "batch_size": BATCH, "optimizer": _schedule(steps), "members": members}
+    options = {"epochs": epochs, "batch_size": BATCH, "optimizer": _schedule(steps), "members": trained}
     options |= {"validation": held_out, "checkpoint": checkpoint, "progress": progress, "key": order}
     fitted = fit(networks, FutureLoss(), taught, **options)
     sound = np.flatnonzero(np.asarray(fitted.finite))
     if not len(sound):
-        raise TrainingError(f"expected a finite loss, got none with any of {members} networks")
+        raise TrainingError(f"expected a finite loss, got none with any of {trained} networks")
     kept = jax.tree.map(lambda leaf: leaf[sound] if eqx.is_array(leaf) else leaf, fitted.model)
+    if belief == "l2m":
+        one, state = (
+            jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, tree)
+            for tree in (fitted.model, fitted.optimizer_state)
+        )
+        seen = len(taught.truth)
+        kept = l2m_networks(one, state, seen, min(BATCH, seen - 1), held_out, members, key=noise)
     model = FutureModel(kept)
     ways = eqx.filter_jit(jax.vmap(lambda row: model.of_row(row).ways))(held_out.row)
     model = FutureModel(kept, stretch_of(ways, held_out))
-    return Learnt(model, fitted, (len(taught.truth), len(held_out.truth)), members - len(sound))
+    return Learnt(model, fitted, (len(taught.truth), len(held_out.truth)), trained - len(sound))
 
 
 @eqx.filter_jit

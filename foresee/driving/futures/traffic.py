@@ -144,25 +144,26 @@ def situations(world: World, memory: Traffic, dt: float) -> Situation:
     return Situation(numbers.own, numbers.others, numbers.there, memory.latent)
 
 
-def seen_exactly(world: World, memory: Traffic, dt: float) -> Snapshot:
-    """Return a world as somebody sees it who sees everything exactly."""
+def seen_exactly(world: World, memory: Traffic, dt: float, count: int | None = None) -> Snapshot:
+    """Return a world, or the vehicles in its first slots, as somebody sees it who sees everything exactly."""
     lags = jnp.asarray([round(before / dt) for before in BEFORE])
-    nothing = jnp.zeros_like(world.x)
+    first = slice(count)
+    nothing = jnp.zeros_like(world.x[first])
     return Snapshot(
-        x=world.x,
-        y=world.y,
-        vx=world.speed * jnp.cos(world.heading),
-        vy=world.speed * jnp.sin(world.heading),
-        before_x=memory.x[lags],
-        before_y=memory.y[lags],
-        before_seen=memory.seen[lags] & world.alive,
+        x=world.x[first],
+        y=world.y[first],
+        vx=(world.speed * jnp.cos(world.heading))[first],
+        vy=(world.speed * jnp.sin(world.heading))[first],
+        before_x=memory.x[lags, first],
+        before_y=memory.y[lags, first],
+        before_seen=memory.seen[lags, first] & world.alive[first],
         position_sd=nothing,
         velocity_sd=nothing,
-        length=world.length,
-        width=world.width,
-        offset=world.offset,
-        known=world.alive,
-        **lane_numbers(world.road, world.lane, world.along),
+        length=world.length[first],
+        width=world.width[first],
+        offset=world.offset[first],
+        known=world.alive[first],
+        **lane_numbers(world.road, world.lane[first], world.along[first]),
     )
 
 

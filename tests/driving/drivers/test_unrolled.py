@@ -114,6 +114,23 @@ def test_a_traffic_model_moves_the_others_and_tells_its_doubt(window):
     assert got.ego.shape == (4, 4)
 
 
+def test_a_doubt_that_is_asked_for_rarely_stands_for_all_steps(window):
+    def drive(every):
+        policy = new_policy(4, 1, key=KEY)
+
+        def doubts(weight):
+            moved = eqx.tree_at(lambda p: p.layers[-1].bias, policy, policy.layers[-1].bias + weight)
+            return unroll(moved, window, 0.2, doubt=gap_doubt, doubt_every=every, key=KEY).doubts
+
+        return jax.jit(doubts)(0.0), jax.jit(jax.jacfwd(doubts))(0.0)
+
+    (every, slopes), (rare, rare_slopes) = drive(1), drive(2)
+    for often, seldom in ((every, rare), (slopes, rare_slopes)):
+        np.testing.assert_array_equal(seldom[0::2], 0.0)
+        np.testing.assert_allclose(seldom[1::2], 2 * often[1::2], rtol=1e-9)
+    assert np.abs(slopes).max() > 0
+
+
 def test_every_method_brings_back_who_left_the_lane(cut):
     """Two methods and two members at once, and one that diverges; the same key gives the same weights."""
     policies = new_policies(2, 4, 1, key=KEY)

@@ -52,6 +52,16 @@ def test_what_was_learned_comes_back_from_a_file(learnt, windows, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+def test_networks_may_be_drawn_from_the_belief_about_one(windows):
+    drawn = learn_futures(windows, windows, members=3, belief="l2m", width=8, epochs=3, key=jax.random.key(0))
+    assert drawn.fitted.losses.shape[0] == 1
+    row = jax.tree.map(lambda leaf: leaf[0], lessons(examples_of(windows), key=jax.random.key(0)).row)
+    told = drawn.model.of_row(row)
+    assert jax.tree.leaves(eqx.filter(drawn.model.networks, eqx.is_array))[0].shape[0] == 3
+    assert np.isfinite(np.asarray(told.ways.means)).all()
+    assert (np.asarray(told.disagreement).max(axis=(0, 1)) > 1e-4).all()
+
+
 def test_stretched_intervals_hold_what_they_say(windows):
     held_out = lessons(examples_of(windows), key=jax.random.key(0))
     shape = held_out.truth.shape
