@@ -259,6 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
         10 if options.quick else EVENTS, 4.0 if options.quick else 10.0, key=jax.random.key(2026)
     )
     files = sorted((out / "policies").glob("*.eqx"))
+    (out / "arenas").mkdir(exist_ok=True)
     pieces = Pieces(out / "arenas", digest([path.read_bytes() for path in files], len(events)))
     pieces.begin()
     raw = ("idm", "pdm", "pdm, no jerk limit")
