@@ -31,6 +31,7 @@ from foresee.jobs.watch import GUARDED, guarded_branch
 MODES = ("replay", "reactive", "learned")
 ALWAYS = ("expert", "none", "idm")
 POLICIES = ("bc", "cw_erm", "mper", "vg", "mpur")
+PLANNED = 0.2  # time between two plans of the planner that looks for them, for it is slow [s]
 Drivers = Mapping[str, Sequence[AbstractDriver]]
 
 
@@ -99,7 +100,7 @@ def make_fleet(
         branches["safepathnet"] = SafePathNet(forecaster)
     if "mpc" in methods:
         warm = branches.get("policy")
-        branches["mpc"] = Mpc(forecaster, warm=warm, interval=dt)
+        branches["mpc"] = Mpc(forecaster, warm=warm, interval=dt, every=max(round(PLANNED / dt), 1))
     return Fleet(branches, monitor)
 
 

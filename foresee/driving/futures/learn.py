@@ -3,6 +3,7 @@
 Start with `learn_futures`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -226,7 +227,7 @@ def learn_futures(
     epochs: int = EPOCHS,
     blur: Blur | None = None,
     checkpoint: Path | None = None,
-    progress: bool = False,
+    progress: bool | Callable[[float], None] = False,
     key: PRNGKeyArray,
 ) -> Learnt:
     """Train networks to foretell what the vehicles of snapshots do.
@@ -245,7 +246,7 @@ def learn_futures(
         epochs: how often every vehicle is seen, in `copies` kinds of noise and two mirrors.
         blur: the noise that some snapshots are seen through.
         checkpoint: file to go on from.
-        progress: whether to show a bar.
+        progress: whether to show a bar, or what is told the share of the epochs that is done.
         key: source of the first weights, the order and the noise.
 
     Raises:
