@@ -211,8 +211,7 @@ def _shown(
     for each in judged:
         known = seen.get((each.driver, each.mode))
         if known is None:
-            moved_by = traffic if each.mode == "learned" else None
-            known = watch(by_name[each.driver], each, places, seed=seed, traffic=moved_by)
+            known = watch(by_name[each.driver], each, places, seed=seed, traffic=traffic)
         shown.append(_only(known, places))
     return tuple(shown), places
 
