@@ -70,7 +70,7 @@ def test_two_scans_of_one_object_equal_the_textbook():
     m, P = np.array([*first, 0, 0]), np.diag([1.0, 1.0, 4.0, 4.0])
     m, P = A @ m, A @ P @ A.T + Q
     S = P[:2, :2] + np.eye(2)
-    fit = multivariate_normal.pdf(second, m[:2], S)
+    fit = multivariate_normal.pdf(second, m[:2], S)  # pyright: ignore[reportArgumentType]
     K = P[:, :2] @ np.linalg.inv(S)
     unseen = unseen * (1 - chance) * 0.999 + float(made.birth.rate)
     other, existence = clutter + chance * unseen, existence * 0.999
