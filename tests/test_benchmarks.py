@@ -22,6 +22,7 @@ LONG = {
     "bench_driving_speed",
     "bench_ood",
     "bench_thrown_object",
+    "bench_tracking",
     "bench_traffic",
     "bench_us101",
 }
