@@ -37,6 +37,10 @@ class CalibrationError(ForeseeError):
     """Predictions or labels that nothing can be calibrated or judged with; the message says why."""
 
 
+class TrackingError(ForeseeError):
+    """Detections or tracks that nothing can be made of; the message says what was expected and what came."""
+
+
 class OptionError(ForeseeError):
     """An option has a value that nothing can be done with; the command line ends with status 2."""
 
