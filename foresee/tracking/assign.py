@@ -8,19 +8,20 @@ from jaxtyping import Array, Float, Int
 def assign(gain: Float[Array, "n M"]) -> Int[Array, " n"]:
     """Return the column of every row, or −1, such that the sum of gains is the largest.
 
-    A pair without a positive gain is never made. Shortest augmenting paths with potentials (Jonker and Volgenant
-    1987; Kuhn 1955) on fixed shapes, so that it can be batched; for one large problem the host's sparse form in
-    `foresee.tracking.kernels` is faster.
+    A pair without a positive gain is never made. Shortest augmenting paths with potentials (Jonker and
+    Volgenant 1987; Kuhn 1955) on fixed shapes, so that it can be batched; for one large problem the host's
+    sparse form in `foresee.tracking.graph` is faster.
 
     Args:
         gain: what is gained by giving a column to a row; −inf where that is impossible.
     """
     n, columns = gain.shape
     gain = jax.lax.stop_gradient(gain)
-    # One column of cost zero for every row: to stay without.
-    cost = jnp.concatenate([-jnp.maximum(gain, 0.0), jnp.zeros((n, n), gain.dtype)], axis=1)
-    total = columns + n
+    # Every row has one column of its own, of cost zero: to stay without.
     infinite = jnp.asarray(jnp.inf, gain.dtype)
+    alone = jnp.where(jnp.eye(n, dtype=bool), 0.0, infinite).astype(gain.dtype)
+    cost = jnp.concatenate([jnp.where(gain > 0, -gain, infinite), alone], axis=1)
+    total = columns + n
 
     def add(state, i):
         u, v, owner = state

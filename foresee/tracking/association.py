@@ -11,6 +11,7 @@ from foresee.tracking.assign import assign
 from foresee.tracking.jpda import marginals
 
 HEADSTART = 7.0  # gain [nats] of a certain tentative track over one that is hardly believed in; see `gains`
+LEAST = -9.2  # log weights below it, of pairs with a chance under 10⁻⁴, join nothing to the graph
 LARGEST = 80.0  # log weights above it are as good as certain, and their exponential is still finite
 
 
@@ -90,9 +91,11 @@ class BeliefPropagation(AbstractAssociation):
 
     def __call__(self, pairs: Pairs) -> Association:
         """Return the probabilities of all pairs."""
-        dense = _dense(pairs.log_weight(), pairs.index, pairs.size)
+        log_weight = pairs.log_weight()
+        kept = pairs.valid & (log_weight >= LEAST)
+        dense = _dense(jnp.where(kept, log_weight, -jnp.inf), pairs.index, pairs.size)
         probable, missed, unclaimed, log_evidence = marginals(dense, self.iterations)
-        own = jnp.where(pairs.valid, jnp.take_along_axis(probable, pairs.index, axis=1), 0.0)
+        own = jnp.where(kept, jnp.take_along_axis(probable, pairs.index, axis=1), 0.0)
         detected = jnp.sum(own, axis=1)
         existence = detected + missed * pairs.stay()
         trust = own / jnp.where(existence > 0, existence, 1.0)[:, None]
@@ -102,9 +105,10 @@ class BeliefPropagation(AbstractAssociation):
 class NearestNeighbour(AbstractAssociation):
     """Global nearest neighbour: every track gets at most one detection, by optimal assignment.
 
-    Confirmed tracks are served first, and tentative ones get what is left, so that a false track never pushes a
-    true one aside. How surely an object exists follows the odds of the pair that was chosen against its being
-    wrong (Musicki, Evans and Stankovic 1994), so that a track through clutter does not become certain.
+    Confirmed tracks are served first, and tentative ones get what is left, so that a false track never
+    pushes a true one aside. How surely an object exists follows the odds of the pair that was chosen against
+    its being wrong (Musicki, Evans and Stankovic 1994), so that a track through clutter does not become
+    certain.
     """
 
     def __call__(self, pairs: Pairs) -> Association:
@@ -128,8 +132,8 @@ class NearestNeighbour(AbstractAssociation):
 def gains(pairs: Pairs) -> tuple[Float[Array, "slots K"], Float[Array, "slots K"]]:
     """Return what a pair is worth to a confirmed and to a tentative track; −inf where it may not be made.
 
-    A pair may be made if it is likelier than a miss of an object that exists. Among tentative tracks the surer one
-    has an advantage, and it is shifted so that being unsure does not forbid a pair.
+    A pair may be made if it is likelier than a miss of an object that exists. Among tentative tracks the
+    surer one has an advantage, and it is shifted so that being unsure does not forbid a pair.
     """
     odds = jnp.log(jnp.maximum(pairs.detection, 1e-7)) - jnp.log1p(-jnp.minimum(pairs.detection, 1 - 1e-7))
     first = pairs.log_ratio + odds
@@ -138,7 +142,9 @@ def gains(pairs: Pairs) -> tuple[Float[Array, "slots K"], Float[Array, "slots K"
     return jnp.where(allowed, first, -jnp.inf), jnp.where(allowed, first + surer[:, None], -jnp.inf)
 
 
-def _dense(values: Float[Array, "slots K"], index: Int[Array, "slots K"], size: int) -> Float[Array, "slots M"]:
+def _dense(
+    values: Float[Array, "slots K"], index: Int[Array, "slots K"], size: int
+) -> Float[Array, "slots M"]:
     """Return the values of candidates in a table of all detections; −inf elsewhere."""
     rows = jnp.arange(values.shape[0])[:, None]
     return jnp.full((values.shape[0], size), -jnp.inf, values.dtype).at[rows, index].max(values)

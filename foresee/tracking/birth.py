@@ -17,18 +17,19 @@ from foresee.errors import ShapeError, TrackingError
 
 
 class Birth(eqx.Module):
-    """New objects: a Poisson process, uniform over what the sensor sees, and a prior of what it does not measure.
+    """New objects: a uniform Poisson process, and a prior of what the sensor does not measure.
 
-    Objects that are there but were never detected are kept as a density (Williams 2015, section III): it grows
-    by `rate`, and shrinks where the sensor looks.
+    Objects that are there but were never detected are kept as a density (Williams 2015, section III): it
+    grows by `rate`, and shrinks where the sensor looks.
 
     Args:
-        spread: prior standard deviation of every component of the state; infinite for what the first detection
-            alone has to tell, as the position.
+        spread: prior standard deviation of every component of the state; infinite for what the first
+            detection alone has to tell, as the position.
         rate: new objects per second, per unit of what the sensor measures (per m² for a position).
         undetected: objects before the first scan, per the same unit. None for those of ten seconds of `rate`.
         mean: prior mean; None for zeros.
-        start: for curved sensors, a function from a detection to a state around which the sensor is linearised.
+        start: for curved sensors, a function from a detection to a state around which the sensor is
+            linearised.
 
     Raises:
         ForeseeError: if a spread is not positive, or a rate is negative.
@@ -90,6 +91,8 @@ class Birth(eqx.Module):
         weighted = linalg.solve_spd(noise, slope)
         precision = 1.0 / self.spread**2
         information = linalg.symmetrize(linalg.matmul(slope.T, weighted)) + jnp.diag(precision)
-        covariance = linalg.symmetrize(linalg.solve_spd(information, jnp.eye(len(self.spread), dtype=y.dtype)))
+        covariance = linalg.symmetrize(
+            linalg.solve_spd(information, jnp.eye(len(self.spread), dtype=y.dtype))
+        )
         pull = precision * self.mean + linalg.matvec(weighted.T, residual)
         return Gaussian(linalg.matvec(covariance, pull), covariance)

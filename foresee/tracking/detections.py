@@ -6,11 +6,11 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from foresee.errors import TrackingError
 
-Numbers = Array | np.ndarray
+Numbers = Any  # arrays of JAX, or of NumPy on the host
 
 
 class Scan(eqx.Module):
@@ -32,7 +32,9 @@ class Scan(eqx.Module):
 
 
 class Detections(eqx.Module):
-    """Scans of detections in the order of their times, kept end to end so that a crowded scan costs only itself.
+    """Scans of detections in the order of their times.
+
+    They are kept end to end, so that a crowded scan costs no more than itself.
 
     Args:
         scans: one array (detections, m) per scan; an empty scan is one in which the sensor looked and
@@ -75,12 +77,18 @@ class Detections(eqx.Module):
         late = np.flatnonzero(np.diff(self.times) < 0)
         if len(late):
             before, after = self.times[late[0]], self.times[late[0] + 1]
-            raise TrackingError(f"expected scans in order of time, got {after} after {before}; sort them first")
+            raise TrackingError(
+                f"expected scans in order of time, got {after} after {before}; sort them first"
+            )
         self.scores = None if scores is None else _scores(scores, counts)
-        self.active = np.ones(len(counts), bool) if active is None else _column(active, len(counts), "active", bool)
+        self.active = (
+            np.ones(len(counts), bool) if active is None else _column(active, len(counts), "active", bool)
+        )
         if np.any(counts[~self.active]):
             scan = int(np.flatnonzero(~self.active & (counts > 0))[0])
-            raise TrackingError(f"expected no detections where the sensor did not look, got some in scan {scan}")
+            raise TrackingError(
+                f"expected no detections where the sensor did not look, got some in scan {scan}"
+            )
         self.frames = (
             np.arange(len(counts)) if frames is None else _column(frames, len(counts), "frames", np.int64)
         )
@@ -151,7 +159,9 @@ class Detections(eqx.Module):
         """Return the scans from `start` up to, not including, `stop`."""
         ends = self.offsets[start : stop + 1]
         cut = slice(start, stop)
-        scores = None if self.scores is None else np.split(self.scores[ends[0] : ends[-1]], ends[1:-1] - ends[0])
+        scores = (
+            None if self.scores is None else np.split(self.scores[ends[0] : ends[-1]], ends[1:-1] - ends[0])
+        )
         return Detections(
             np.split(self.values[ends[0] : ends[-1]], ends[1:-1] - ends[0]),
             self.times[cut],
@@ -164,8 +174,8 @@ class Detections(eqx.Module):
         """Return all scans as one stack of equal size, for `jax.lax.scan` and `jax.vmap`.
 
         Args:
-            capacity: room for detections in every scan; None for the size of the largest, rounded up to a power
-                of two so that recordings of about the same size share what is compiled.
+            capacity: room for detections in every scan; None for the size of the largest, rounded up to a
+                power of two so that recordings of about the same size share what is compiled.
 
         Raises:
             TrackingError: if a scan has more detections than there is room.
@@ -207,8 +217,8 @@ def _joined(scans: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
         elif not np.all(np.isfinite(values)):
             row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
             raise TrackingError(
-                f"expected finite detections, got {values[row]} in scan {index}, row {row}; leave out what was "
-                "not seen"
+                f"expected finite detections, got {values[row]} in scan {index}, row {row}; leave out what "
+                "was not seen"
             )
     return np.concatenate(arrays), np.array([len(values) for values in arrays], np.int64)
 
@@ -229,5 +239,7 @@ def _column(values: Any, size: int, name: str, kind: Any) -> np.ndarray:
     """Return one finite value per scan."""
     column = np.asarray(values, kind)
     if column.shape != (size,) or not np.all(np.isfinite(column)):
-        raise TrackingError(f"expected {name} as {size} finite values, one per scan, got shape {column.shape}")
+        raise TrackingError(
+            f"expected {name} as {size} finite values, one per scan, got shape {column.shape}"
+        )
     return column

@@ -79,8 +79,8 @@ def candidates(
 ) -> Candidates:
     """Return the nearest detections in the gate of every track, and its belief after each of them.
 
-    Distances are computed between all tracks and all detections, which is the fastest on vector hardware for the
-    sizes that are compiled; corrections only for the candidates.
+    Distances are computed between all tracks and all detections, which is the fastest on vector hardware for
+    the sizes that are compiled; corrections only for the candidates.
     """
     size = min(gate.candidates, values.shape[0])
     expected = jax.vmap(lambda one: foreseen(filter, one, sensor))(belief)
@@ -99,5 +99,7 @@ def candidates(
 
 def check_probability(name: str, value: Any) -> None:
     """Raise OptionError unless a concrete value is a probability."""
-    if not isinstance(value, Tracer) and not bool(np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1))):
+    if not isinstance(value, Tracer) and not bool(
+        np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1))
+    ):
         raise OptionError(f"expected {name} between 0 and 1, got {value}")

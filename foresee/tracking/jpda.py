@@ -23,18 +23,18 @@ def marginals(
 ) -> tuple[Float[Array, "n M"], Float[Array, " n"], Float[Array, " M"], Float[Array, ""]]:
     """Return how probable each track and detection belong together, and the log of the sum over all associations.
 
-    Every association gives each track at most one detection and each detection to at most one track; its weight
-    is the product of those of its pairs. Messages of Williams and Lau (2014), eqs. 15 and 16; the sum over all
-    associations is Bethe's approximation at the messages' fixed point. Both are exact where the graph of pairs has
-    no loop, and every operation can be differentiated: this is the soft assignment.
+    Every association gives each track at most one detection and each detection to at most one track; its
+    weight is the product of those of its pairs. Messages of Williams and Lau (2014), eqs. 15 and 16; the sum
+    over all associations is Bethe's approximation at the messages' fixed point. Both are exact where the
+    graph of pairs has no loop, and every operation can be differentiated: this is the soft assignment.
 
     Args:
         log_weight: log of the weight of each pair against leaving both alone; −inf where it is impossible.
         iterations: rounds of messages.
 
     Returns:
-        Probability of each pair, of each track to be left alone, of each detection to be left alone, and the log
-        of the sum.
+        Probability of each pair, of each track to be left alone, of each detection to be left alone, and the
+        log of the sum.
     """
     possible = log_weight > -jnp.inf
     weight = jnp.where(possible, jnp.exp(jnp.where(possible, jnp.minimum(log_weight, 80.0), 0.0)), 0.0)

@@ -1,27 +1,32 @@
 """Life cycle: when a track is confirmed, when it coasts, and when it ends."""
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from foresee.errors import OptionError
 from foresee.tracking.labelled import COASTED, CONFIRMED, DELETED, TENTATIVE
+
+Numbers = Any  # arrays of JAX, or of NumPy on the host
 
 
 class AbstractLifeCycle(eqx.Module):
     """How a track's status follows from how surely it exists, and from the scans in which it was detected."""
 
+    # On the host these are NumPy arrays: written with operators, so that it works for both.
     @abc.abstractmethod
     def __call__(
         self,
-        status: Int[Array, " slots"],
-        existence: Float[Array, " slots"],
-        hits: Int[Array, " slots"],
-        age: Int[Array, " slots"],
-        detected: Bool[Array, " slots"],
-    ) -> Int[Array, " slots"]:
+        status: Int[Numbers, " slots"],
+        existence: Float[Numbers, " slots"],
+        hits: Int[Numbers, " slots"],
+        age: Int[Numbers, " slots"],
+        detected: Bool[Numbers, " slots"],
+    ) -> Int[Numbers, " slots"]:
         """Return the new status of every slot that held a track.
 
         Args:
@@ -57,12 +62,11 @@ class ByExistence(AbstractLifeCycle):
                 f"{self.end}, {self.doubt} and {self.confirm}"
             )
 
-    def __call__(self, status, existence, hits, age, detected) -> Int[Array, " slots"]:
+    def __call__(self, status, existence, hits, age, detected) -> Int[Numbers, " slots"]:
         """Return the new status."""
         was = (status == CONFIRMED) | (status == COASTED)
         sure = (existence >= self.confirm) | (was & (existence >= self.doubt))
-        now = jnp.where(sure, jnp.where(detected, CONFIRMED, COASTED), TENTATIVE)
-        return _ended(now, status, existence < self.end)
+        return _status(status, sure, detected, existence < self.end)
 
 
 class ByCount(AbstractLifeCycle):
@@ -89,18 +93,20 @@ class ByCount(AbstractLifeCycle):
                 f"{self.detections}, {self.within} and {self.misses}"
             )
 
-    def __call__(self, status, existence, hits, age, detected) -> Int[Array, " slots"]:
+    def __call__(self, status, existence, hits, age, detected) -> Int[Numbers, " slots"]:
         """Return the new status."""
         was = (status == CONFIRMED) | (status == COASTED)
         window = hits & (2**self.within - 1)
-        count = jnp.sum((window[:, None] >> jnp.arange(self.within)) & 1, axis=1)
+        count = ((window[:, None] >> np.arange(self.within)) & 1).sum(axis=1)
         sure = was | (count >= self.detections)
-        now = jnp.where(sure, jnp.where(detected, CONFIRMED, COASTED), TENTATIVE)
         lost = (hits & (2**self.misses - 1)) == 0
-        left = jnp.maximum(self.within - age - 1, 0)
-        hopeless = ~sure & (count + left < self.detections)
-        return _ended(now, status, lost | hopeless)
+        left = self.within - age - 1
+        hopeless = ~sure & ((count + left < self.detections) | (left < 0))
+        return _status(status, sure, detected, lost | hopeless)
 
 
-def _ended(now: Int[Array, " slots"], before: Int[Array, " slots"], ends: Bool[Array, " slots"]) -> Array:
-    return jnp.where(ends | (before == DELETED), DELETED, now).astype(before.dtype)
+def _status(before: Any, sure: Any, detected: Any, ends: Any) -> Any:
+    """Return the status that follows, with the library that the arrays are of: NumPy on the host."""
+    library: Any = np if isinstance(before, np.ndarray) else jnp
+    now = library.where(sure, library.where(detected, CONFIRMED, COASTED), TENTATIVE)
+    return library.where(ends | (before == DELETED), DELETED, now).astype(before.dtype)

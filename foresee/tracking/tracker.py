@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Float
 
 from foresee.beliefs import AbstractConditional, AbstractFilter, Gaussian, Mixture
 from foresee.beliefs.gaussian import as_float
@@ -24,12 +24,12 @@ RECENT = 2**31 - 1
 
 
 class Tracker(eqx.Module):
-    """All there is to know for tracking: how objects move, appear and end, and how they and clutter are seen.
+    """All there is to know for tracking: how objects move, appear and end, and how they are seen.
 
-    Objects are independent, each there with a probability (a multi-Bernoulli density), and those never detected are
-    a Poisson process: the filter is that of Williams (2015), algorithm TOMB/P, with `BeliefPropagation`, and its
-    single-hypothesis sibling with `NearestNeighbour`. Numbers are leaves, to be learned by `learn`; the five steps
-    are fields, to be replaced.
+    Objects are independent, each there with a probability (a multi-Bernoulli density), and those never
+    detected are a Poisson process: the filter is that of Williams (2015), algorithm TOMB/P, with
+    `BeliefPropagation`, and its single-hypothesis sibling with `NearestNeighbour`. Numbers are leaves, to be
+    learned by `learn`; the five steps are fields, to be replaced.
 
     Args:
         motion: how the state of an object moves; a tuple for several motions.
@@ -49,7 +49,7 @@ class Tracker(eqx.Module):
         ForeseeError: if a probability is not within [0, 1] or a density is not positive.
     """
 
-    motion: AbstractConditional | tuple
+    motion: Any  # a conditional, or a tuple of them
     sensor: AbstractConditional
     birth: Birth
     detection: Float[Array, ""] = eqx.field(converter=as_float)
@@ -174,7 +174,9 @@ class Tracker(eqx.Module):
         beliefs = jax.vmap(self.first_belief)(values)
         # Slots that stay empty are filled as well, so that nothing in them grows from scan to scan.
         belief = jax.tree.map(
-            lambda new, old: jnp.where(free.reshape((-1,) + (1,) * (old.ndim - 1)), new, old), beliefs, tracks.belief
+            lambda new, old: jnp.where(free.reshape((-1,) + (1,) * (old.ndim - 1)), new, old),
+            beliefs,
+            tracks.belief,
         )
         chance = jnp.where(born, existence[detection], tracks.existence)
         hits, age = jnp.where(born, 1, tracks.hits), jnp.where(born, 0, tracks.age)
@@ -218,13 +220,19 @@ def merged(one: Any, weight: Float[Array, ""], several: Any, weights: Float[Arra
     For several motions the moments are kept for each of them (Bar-Shalom, Kirubarajan and Lin 2005).
     """
     if isinstance(one, Mixture):
-        modes = jnp.exp(jnp.concatenate([one.log_weights[None], several.log_weights])) * jnp.concatenate(
-            [weight[None], weights]
-        )[:, None]
+        modes = (
+            jnp.exp(jnp.concatenate([one.log_weights[None], several.log_weights]))
+            * jnp.concatenate([weight[None], weights])[:, None]
+        )
         totals = jnp.sum(modes, axis=0)
         shares = modes / jnp.where(totals > 0, totals, 1.0)
         parts = [
-            merged(one.component(k), shares[0, k], jax.tree.map(lambda leaf, k=k: leaf[:, k], several.components), shares[1:, k])
+            merged(
+                one.component(k),
+                shares[0, k],
+                jax.tree.map(lambda leaf, k=k: leaf[:, k], several.components),
+                shares[1:, k],
+            )
             for k in range(totals.shape[0])
         ]
         log_weights = jnp.where(totals > 0, jnp.log(jnp.where(totals > 0, totals, 1.0)), -jnp.inf)

@@ -1,4 +1,4 @@
-"""The table of tracks: a fixed number of slots, what is believed of the object in each, and where its life is."""
+"""The table of tracks: a fixed number of slots, and what is believed of the object in each."""
 
 from typing import Any
 
@@ -6,16 +6,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Bool, Float, Int, PyTree
 
 from foresee.tracking.labelled import COASTED, CONFIRMED, DELETED
 
-Numbers = Array | np.ndarray
+Numbers = Any  # arrays of JAX, or of NumPy on the host
 
 
 class Tracks(eqx.Module):
-    """All tracks at one moment. A slot without a track has the status DELETED, and what it holds means nothing.
+    """All tracks at one moment.
 
+    A slot without a track has the status DELETED, and what it holds means nothing.
     Leaves are JAX arrays, or NumPy's where the tables come from the host's kernels.
 
     Attributes:
@@ -88,23 +89,22 @@ def grown(tracks: Tracks, capacity: int) -> Tracks:
     if more <= 0:
         return tracks
 
-    def wider(leaf: Any, filler: Any) -> Any:
-        if np.ndim(leaf) == 0:
-            return leaf
-        library = np if isinstance(leaf, np.ndarray) else jnp
-        return library.concatenate([leaf, library.full((more, *leaf.shape[1:]), filler, leaf.dtype)])
+    def wider(leaf: Any, filler: Any = None) -> Any:
+        """Add rows of the filler, or of what the first slot holds."""
+        library: Any = np if isinstance(leaf, np.ndarray) else jnp
+        row = leaf[:1] if filler is None else library.full(1, filler, leaf.dtype)
+        return library.concatenate([leaf, library.repeat(row, more, axis=0)])
 
-    fillers = Tracks(
-        belief=jax.tree.map(lambda leaf: 0, tracks.belief),
-        **{"existence": 0, "status": DELETED, "name": -1, "age": 0, "hits": 0, "detection": -1},
-        **{"next_name": 0, "undetected": 0, "dropped": 0, "log_evidence": 0},
+    return Tracks(
+        belief=jax.tree.map(wider, tracks.belief),
+        existence=wider(tracks.existence, 0),
+        status=wider(tracks.status, DELETED),
+        name=wider(tracks.name, -1),
+        age=wider(tracks.age, 0),
+        hits=wider(tracks.hits, 0),
+        detection=wider(tracks.detection, -1),
+        next_name=tracks.next_name,
+        undetected=tracks.undetected,
+        dropped=tracks.dropped,
+        log_evidence=tracks.log_evidence,
     )
-    wide = jax.tree.map(wider, tracks, fillers)
-    # A covariance of zeros would divide by nothing; the belief of any old slot will do.
-    belief = jax.tree.map(
-        lambda leaf: (np if isinstance(leaf, np.ndarray) else jnp).concatenate(
-            [leaf, (np if isinstance(leaf, np.ndarray) else jnp).repeat(leaf[:1], more, axis=0)]
-        ),
-        tracks.belief,
-    )
-    return eqx.tree_at(lambda table: table.belief, wide, belief)
