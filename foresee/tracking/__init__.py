@@ -1,5 +1,29 @@
 """Many objects: from detections without names to tracks with honest doubt."""
 
+from foresee.tracking.association import BeliefPropagation, NearestNeighbour
+from foresee.tracking.birth import Birth
+from foresee.tracking.detections import Detections, Scan
+from foresee.tracking.gate import Gate
 from foresee.tracking.labelled import Labelled
+from foresee.tracking.lifecycle import ByCount, ByExistence
+from foresee.tracking.sequence import CapacityWarning, History, log_evidence, track
+from foresee.tracking.tracker import Tracker
+from foresee.tracking.tracks import Tracks
 
-__all__ = ["Labelled"]
+__all__ = [
+    "BeliefPropagation",
+    "Birth",
+    "ByCount",
+    "ByExistence",
+    "CapacityWarning",
+    "Detections",
+    "Gate",
+    "History",
+    "Labelled",
+    "NearestNeighbour",
+    "Scan",
+    "Tracker",
+    "Tracks",
+    "log_evidence",
+    "track",
+]
