@@ -104,7 +104,9 @@ def pack(clip: TracksClip) -> dict[str, Any]:
         shape = "image" if tracks.box.shape[1] == 4 else "above"
         columns = tracks.box[:, 2:4].T if shape == "image" else tracks.box[:, [3, 4, 6]].T
         for k, values in enumerate(columns):
-            packer.add(np.remainder(values, 2 * np.pi)[None] if k == 2 else values[None], 0.01 if k == 2 else step)
+            packer.add(
+                np.remainder(values, 2 * np.pi)[None] if k == 2 else values[None], 0.01 if k == 2 else step
+            )
     order = np.argsort(clip.seen, kind="stable")
     order = order[np.isin(clip.seen[order], clip.frames)]
     return {
@@ -120,7 +122,11 @@ def pack(clip: TracksClip) -> dict[str, Any]:
         "statuses": list(STATUSES[:3]),
         "shape": shape,
         "names": names.tolist(),
-        "tracks": {"counts": _counts(tracks.frame, clip.frames), "columns": packer.columns, "data": packer.text()},
+        "tracks": {
+            "counts": _counts(tracks.frame, clip.frames),
+            "columns": packer.columns,
+            "data": packer.text(),
+        },
         "seen": _points(clip.points[order], clip.seen[order], clip.frames, step),
         "truth": None if clip.truth is None else _truth(clip.truth, clip.frames, step),
     }

@@ -1,9 +1,9 @@
 """A tracker for positions of which nothing is known but the detections: noise, speeds, clutter, births.
 
-First a coarse grid of noise and speed, by the evidence of a part of the detections. Then, in turn, noise and
-speed are sharpened by the same evidence, in which all associations take part, and the rest is counted on the
-tracks: how often they were detected, what was left over, how many began and ended. Noise is not taken from the
-tracks of crowded scenes, because a track that follows its neighbours' detections looks noisier than it is.
+First a coarse grid of noise and speed, by the evidence of a part of the detections. Then, in turn, noise
+and speed are sharpened by the same evidence, in which all associations take part, and the rest is counted on
+the tracks: how often they were detected, what was left over, how many began and ended. Noise is not taken
+from the tracks of crowded scenes: a track that follows its neighbours' detections looks noisier than it is.
 """
 
 import warnings

@@ -3,7 +3,6 @@
 import warnings
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,33 +10,13 @@ from jaxtyping import Float, Int
 from foresee.tracking.detections import Detections
 from foresee.tracking.formats.sightings import Sightings
 from foresee.tracking.labelled import COASTED, CONFIRMED, TENTATIVE, Labelled
+from foresee.tracking.models import Model
 from foresee.tracking.paths import Paths, paths_of, stretched
 from foresee.tracking.sequence import CapacityWarning, History, track
 from foresee.tracking.smooth import Smoothed, smooth
 from foresee.tracking.tracker import Tracker
 
 EVERY_SCAN = 5000  # recordings with more scans only keep the rows of tracks that are detections
-
-
-class Model(Protocol):
-    """How one kind of detection is tracked and smoothed."""
-
-    detection: float
-    survival: float
-    births: float
-    objects: float
-
-    def tracker(self) -> Tracker:
-        """Return the tracker."""
-        ...
-
-    def measured(self, sightings: Sightings) -> Float[np.ndarray, "n m"]:
-        """Return what the tracker is told of each detection."""
-        ...
-
-    def smoothed(self, paths: Paths, sightings: Sightings, time: Float[np.ndarray, " n"]) -> Smoothed:
-        """Return the paths smoothed, with position first."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,31 +61,54 @@ def follow(sightings: Sightings, model: Model) -> Followed:
         sightings: detections, in the order of their frames.
         model: how they are tracked.
     """
-    detections = scans_of(sightings, model.measured(sightings))
-    tracker = model.tracker()
-    history, seconds, notes = _timed(detections, tracker)
+    detections = scans_of(sightings, model.measured())
+    history, seconds, notes = _timed(detections, model.tracker())
     paths = paths_of(history, detections)
+    paths = paths.select(model.credible(paths)[paths.owner])
     if len(detections) > EVERY_SCAN:
         paths = paths.select(paths.seen)
     else:
+        habits = model.habits
         paths = stretched(
-            paths,
+            paths.without_long_gaps(model.longest_gap),
             len(detections),
-            detection=model.detection,
-            survival=model.survival,
-            births=model.births,
-            objects=model.objects,
+            detection=habits.detection,
+            survival=habits.survival,
+            births=habits.births,
+            objects=habits.objects,
         )
-    tracks, velocity = _labelled(paths, model, sightings, detections)
-    row = paths.row[np.where(paths.seen, np.arange(len(paths.row)), _nearest_seen(paths))]
+    found = _smoothed(paths, model, detections)
+    row = paths.row[_nearest_seen(paths)]
+    box, image = model.boxes(found.position)
+    covariance = np.zeros((len(row), 2, 2))
+    covariance[:, [0, 1], [0, 1]] = found.variance[:, :2]
+    score = paths.existence if sightings.score is None else paths.mean(sightings.score)[paths.owner]
+    tracks = Labelled(
+        detections.frames[paths.scan],
+        paths.name[paths.owner] + 1,
+        found.position[:, :2],
+        covariance,
+        box=box,
+        status=_statuses(paths),
+        score=score,
+        time=sightings.time[row] if len(detections) > EVERY_SCAN else _moments(sightings)[paths.scan],
+    )
     return Followed(
         tracks=tracks,
-        velocity=velocity,
+        velocity=found.velocity[:, :2],
         kind=np.zeros(len(row), int) if sightings.kind is None else sightings.kind[row],
         online=_online(history),
         ms_per_frame=1e3 * seconds / len(detections),
+        image=image,
         notes=tuple(notes),
     )
+
+
+def _moments(sightings: Sightings) -> Float[np.ndarray, " scans"]:
+    """Return the moment of every scan, as the file counts."""
+    if sightings.clock == "scan":
+        return np.arange(sightings.first, sightings.last + 1).astype(float)
+    return np.unique(sightings.time)
 
 
 def _timed(detections: Detections, tracker: Tracker) -> tuple[History, float, list[str]]:
@@ -128,7 +130,7 @@ def _timed(detections: Detections, tracker: Tracker) -> tuple[History, float, li
 
 
 def _nearest_seen(paths: Paths) -> Int[np.ndarray, " n"]:
-    """For every row the place of the last detection of its track, or of the first where there is none before."""
+    """For every row the place of its track's last detection, or of the first where there is none before."""
     place = np.where(paths.seen, np.arange(len(paths.row)), -1)
     ahead = np.maximum.accumulate(place)
     first = np.full(len(paths), -1)
@@ -139,29 +141,14 @@ def _nearest_seen(paths: Paths) -> Int[np.ndarray, " n"]:
     return np.where(ahead >= begin, ahead, first[paths.owner])
 
 
-def _labelled(
-    paths: Paths, model: Model, sightings: Sightings, detections: Detections
-) -> tuple[Labelled, Float[np.ndarray, "n 2"]]:
-    time = detections.times[paths.scan]
-    found = model.smoothed(paths, sightings, time)
-    covariance = np.zeros((len(paths.row), 2, 2))
-    covariance[:, [0, 1], [0, 1]] = found.variance[:, :2]
-    tracks = Labelled(
-        detections.frames[paths.scan],
-        paths.name[paths.owner],
-        found.position[:, :2],
-        covariance,
-        status=_statuses(paths),
-        score=np.clip(paths.existence, 0, 1),
-        time=time,
-    )
-    return tracks, found.velocity[:, :2]
-
-
 def _statuses(paths: Paths) -> Int[np.ndarray, " n"]:
     """Tentative until the second detection, coasted where there is none, confirmed elsewhere."""
     hits = np.cumsum(paths.seen)
-    begin = np.repeat(hits[paths.start[:-1]] - paths.seen[paths.start[:-1]], np.diff(paths.start)) if len(paths) else 0
+    begin = (
+        np.repeat(hits[paths.start[:-1]] - paths.seen[paths.start[:-1]], np.diff(paths.start))
+        if len(paths)
+        else 0
+    )
     early = hits - begin < 2
     return np.where(early, TENTATIVE, np.where(paths.seen, CONFIRMED, COASTED))
 
@@ -171,14 +158,9 @@ def _online(history: History) -> Labelled:
     return history.labelled((0, 1)).select(firm)
 
 
-def smoothed(
-    paths: Paths,
-    time: Float[np.ndarray, " n"],
-    value: Float[np.ndarray, "n d"],
-    noise: Float[np.ndarray, "n d"],
-    density: Float[np.ndarray, "n d"],
-    spread: Float[np.ndarray, " d"],
-) -> Smoothed:
-    """Smooth paths whose columns are given for every detection of the file, and taken from near ones between."""
+def _smoothed(paths: Paths, model: Model, detections: Detections) -> Smoothed:
+    """Smooth the paths; between detections, noise is that of the last one."""
+    by = model.smoothing()
     row = paths.row[_nearest_seen(paths)]
-    return smooth(paths.start, time, value[row], paths.seen, noise[row], density[row], spread)
+    time = detections.times[paths.scan]
+    return smooth(paths.start, time, by.value[row], paths.seen, by.noise[row], by.density[row], by.spread)

@@ -41,6 +41,23 @@ class Paths:
         """Place of each row's track in `name`."""
         return np.repeat(np.arange(len(self)), np.diff(self.start))
 
+    def hits(self) -> Int[np.ndarray, " paths"]:
+        """Return how many detections each track has."""
+        return np.bincount(self.owner[self.seen], minlength=len(self))
+
+    def mean(self, score: Float[np.ndarray, " detections"]) -> Float[np.ndarray, " paths"]:
+        """Return the mean over each track's detections of a number that every detection has."""
+        seen = self.seen
+        total = np.bincount(self.owner[seen], score[self.row[seen]], minlength=len(self))
+        return total / np.maximum(self.hits(), 1)
+
+    def without_long_gaps(self, longest: int) -> "Paths":
+        """Return the paths without the rows of gaps between detections that are longer than so many scans."""
+        rows = np.arange(len(self.row))
+        ahead = np.maximum.accumulate(np.where(self.seen, rows, -1))
+        behind = np.minimum.accumulate(np.where(self.seen, rows, len(rows))[::-1])[::-1]
+        return self.select(self.seen | (behind - ahead - 1 <= longest))
+
     def select(self, rows: Bool[np.ndarray, " n"]) -> "Paths":
         """Return some of the rows; tracks without any are left out."""
         counts = np.bincount(self.owner[rows], minlength=len(self))

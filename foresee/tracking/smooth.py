@@ -58,19 +58,23 @@ def smooth(
         raise TrackingError(
             f"expected a measurement in every path, got none in path {int(np.argmin(counts))}"
         )
-    out = [np.zeros((rows, size)) for _ in range(4)]
+    position, velocity, variance, rate = np.zeros((4, rows, size))
     evidence = np.zeros(len(start) - 1)
-    columns = [np.ascontiguousarray(each, np.float64) for each in (time, value, noise, density, spread)]
     _smooth(
         start.astype(np.int64),
-        columns[0],
-        columns[1],
+        np.ascontiguousarray(time, np.float64),
+        np.ascontiguousarray(value, np.float64),
         np.ascontiguousarray(seen),
-        *columns[2:],
-        *out,
+        np.ascontiguousarray(noise, np.float64),
+        np.ascontiguousarray(density, np.float64),
+        np.ascontiguousarray(spread, np.float64),
+        position,
+        velocity,
+        variance,
+        rate,
         evidence,
     )
-    return Smoothed(*out, evidence)
+    return Smoothed(position, velocity, variance, rate, evidence)
 
 
 @njit(cache=True)
