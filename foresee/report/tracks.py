@@ -197,8 +197,8 @@ def _caption(shown: Shown) -> str:
     return (
         "Tracks as they are known in **hindsight**, all detections considered. Colour and dashes say where a "
         "track is in its life: **tentative** until its second detection, **confirmed** where it was "
-        "detected, **coasted** where it is only expected to be. Space plays, arrows step, drag moves, + and − zoom."
-        + part
+        "detected, **coasted** where it is only expected to be. Space plays, arrows step, dragging moves, "
+        "+ and − zoom." + part
     )
 
 

@@ -5,7 +5,7 @@ other recordings, see docs/track.md; they are shares of a typical height, or of 
 """
 
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -39,6 +39,7 @@ class Smoothing:
     spread: Float[np.ndarray, " d"]
 
 
+@runtime_checkable
 class Model(Protocol):
     """How one kind of detection is tracked and smoothed."""
 
