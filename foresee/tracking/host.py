@@ -209,7 +209,7 @@ def _graph(tracker: Tracker, expected, inverse, log_determinant, width, values, 
 
 
 def _nearest(start, edges, log_ratio, log_weight, owner, state: _State, detection: float, size: int) -> tuple:
-    """Return, as `graph.marginals` does, what follows from the optimal assignment of confirmed tracks first."""
+    """Return, as `graph.marginals` does, what follows from assignment, confirmed tracks first."""
     first = log_ratio + _log_odds(detection)
     surer = np.maximum(HEADSTART + np.log(np.maximum(state.existence, 1e-30)), 0.0)
     second = np.where(first > 0, first + surer[owner], -np.inf)

@@ -142,7 +142,7 @@ def track(
 
 
 def room(detections: Detections) -> int:
-    """Return how many slots a sequence is likely to need: twice as many as the largest scans have detections."""
+    """Return how many slots a sequence is likely to need: twice the detections of its largest scans."""
     usual = np.quantile(detections.counts, 0.99) if len(detections) else 0
     return max(32, 1 << int(np.ceil(np.log2(2 * usual + 1))))
 
@@ -186,7 +186,7 @@ def _compiled(detections: Detections, tracker: Tracker, table: Tracks, tentative
 
 @eqx.filter_jit
 def run_scans(tracker: Tracker, tracks: Tracks, scans: Scan) -> tuple[Tracks, Tracks]:
-    """Return the table after all scans, and those after each with an axis of scans in front, in compiled code.
+    """Return the table after all scans, and those after each with an axis of scans in front.
 
     Batches of scenes are `jax.vmap` of this function. Scans of other sizes within the same padding trace
     nothing.

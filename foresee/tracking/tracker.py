@@ -83,7 +83,7 @@ class Tracker(eqx.Module):
         return empty_tracks(self.first_belief(jnp.zeros(size, state.dtype)), capacity, self.birth.undetected)
 
     def step(self, tracks: Tracks, scan: Scan) -> Tracks:
-        """Return the tracks after one more scan; pure, so that it can be compiled, batched and differentiated.
+        """Return the tracks after one more scan, in code that can be compiled, batched and differentiated.
 
         New tracks that find no empty slot are left out, the least probable first, and counted in `dropped`.
         """
@@ -199,7 +199,7 @@ class Tracker(eqx.Module):
     def _log_evidence(
         self, tracks: Tracks, scan: Scan, detection: Array, log_else: Array, decided: Association
     ) -> Float[Array, ""]:
-        """Return the log density of the scan as a set: Williams (2015), eq. 27, with association summed out."""
+        """Return the log density of the scan as a set, Poisson clutter and new objects included."""
         active = True if scan.active is None else scan.active
         rate = self.volume * (self.clutter + detection * tracks.undetected)
         missed = jnp.sum(jnp.log1p(-jnp.minimum(tracks.existence * detection, 1 - 1e-7)))
