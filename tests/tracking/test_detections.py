@@ -19,6 +19,7 @@ def test_scans_keep_their_rows_and_empty_ones_count():
     padded = detections.padded()
     assert padded.values.shape == (3, 2, 2)
     np.testing.assert_array_equal(padded.seen, [[1, 1], [0, 0], [1, 0]])
+    assert padded.score is not None
     np.testing.assert_allclose(padded.score, [[0.1, 0.9], [0, 0], [1.0, 0]])
     part = detections.part(1, 3)
     np.testing.assert_array_equal(part.values, [[5.0, 6.0]])
