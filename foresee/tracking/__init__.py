@@ -5,8 +5,10 @@ from foresee.tracking.birth import Birth
 from foresee.tracking.detections import Detections, Scan
 from foresee.tracking.gate import Gate
 from foresee.tracking.labelled import Labelled
+from foresee.tracking.learn import Learned, learn
 from foresee.tracking.lifecycle import ByCount, ByExistence
-from foresee.tracking.sequence import CapacityWarning, History, log_evidence, track
+from foresee.tracking.sequence import CapacityWarning, History, advance, log_evidence, track
+from foresee.tracking.simulate import simulate
 from foresee.tracking.tracker import Tracker
 from foresee.tracking.tracks import Tracks
 
@@ -20,10 +22,14 @@ __all__ = [
     "Gate",
     "History",
     "Labelled",
+    "Learned",
     "NearestNeighbour",
     "Scan",
     "Tracker",
     "Tracks",
+    "advance",
+    "learn",
     "log_evidence",
+    "simulate",
     "track",
 ]

@@ -5,6 +5,7 @@ cost of everything here, grows with the number of tracks and detections and not 
 """
 
 import math
+from typing import no_type_check
 
 import numpy as np
 from numba import njit
@@ -14,6 +15,7 @@ AGREED = 1e-5  # messages that change by less have converged
 
 
 @njit(cache=True)
+@no_type_check
 def assign(start, edges, gain, rows, column_of, owner):
     """Give columns to the named rows so that gains add up to the most; `column_of` and `owner` are filled.
 
@@ -53,6 +55,7 @@ def assign(start, edges, gain, rows, column_of, owner):
 
 
 @njit(cache=True)
+@no_type_check
 def _path(i, graph, owner, u, v, distance, via, state, reached):
     """Search from row i for the nearest free column, or the nearest row that had better stay without one.
 
@@ -89,6 +92,7 @@ def _path(i, graph, owner, u, v, distance, via, state, reached):
 
 
 @njit(cache=True)
+@no_type_check
 def _parts(start, edges, columns):
     """Return a number for every row: rows of the same number are those of one connected part of the graph."""
     rows = len(start) - 1
@@ -114,6 +118,7 @@ def _parts(start, edges, columns):
 
 
 @njit(cache=True)
+@no_type_check
 def marginals(start, edges, log_weight, columns, rounds):
     """Return the probability of every edge, of every row and column to be left alone, and the log sum.
 
@@ -152,6 +157,7 @@ def marginals(start, edges, log_weight, columns, rounds):
 
 
 @njit(cache=True)
+@no_type_check
 def _to_detections(rows, start, edges, weight, nu, mu):
     """Write the messages of the named tracks: μ = w / (1 + Σ over the track's other candidates of w ν).
 
@@ -173,6 +179,7 @@ def _to_detections(rows, start, edges, weight, nu, mu):
 
 
 @njit(cache=True)
+@no_type_check
 def _to_tracks(rows, part, start, edges, mu, nu, top, rest, holder, change):
     """Write the answers, ν = 1 / (1 + Σ over the detection's other tracks of μ), and each part's change."""
     for t in rows:

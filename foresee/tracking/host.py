@@ -69,15 +69,15 @@ def _matrices(tracker: Any, steps: Any) -> Any:
     return moves, seen, (slope, first.location, first.covariance), numbers
 
 
-_REMEMBERED: OrderedDict[tuple[int, float], tuple[Tracker, Matrices]] = OrderedDict()
+_REMEMBERED: OrderedDict[tuple[int, float], tuple[Tracker, Matrices | None]] = OrderedDict()
 
 
-def remembered(tracker: Tracker, dt: float) -> Matrices:
-    """Return the matrices for one duration, kept for the next scans of a stream."""
+def remembered(tracker: Tracker, dt: float) -> Matrices | None:
+    """Return the matrices for one duration, kept for the next scans of a stream; None if it does not fit."""
     place = (id(tracker), dt)
     found = _REMEMBERED.get(place)
     if found is None or found[0] is not tracker:
-        found = (tracker, matrices(tracker, [dt])[0])
+        found = (tracker, matrices(tracker, [dt])[0] if fits(tracker) else None)
         _REMEMBERED[place] = found
         while len(_REMEMBERED) > 64:
             _REMEMBERED.popitem(last=False)
@@ -94,16 +94,15 @@ def to_host(tracks: Tracks) -> Tracks:
     return jax.tree.map(moved, tracks)
 
 
-def step(tracker: Tracker, tracks: Tracks, scan: Scan, known: Matrices | None = None) -> Tracks:
+def step(tracker: Tracker, tracks: Tracks, scan: Scan, known: Matrices) -> Tracks:
     """Return the tracks after one more scan; a full table grows.
 
     Args:
         tracker: a tracker for which `fits` holds.
         tracks: the table before; it is not changed.
         scan: detections, without padding or with.
-        known: matrices for the scan's duration, if they have been worked out already.
+        known: matrices for the scan's duration.
     """
-    known = remembered(tracker, float(scan.dt)) if known is None else known
     values, seen = np.asarray(scan.values, np.float64), np.asarray(scan.seen)
     rows = None if seen.all() else np.flatnonzero(seen)
     values = np.ascontiguousarray(values if rows is None else values[rows])
@@ -209,7 +208,7 @@ def _graph(tracker: Tracker, expected, inverse, log_determinant, width, values, 
 
 
 def _nearest(start, edges, log_ratio, log_weight, owner, state: _State, detection: float, size: int) -> tuple:
-    """Return, as `graph.marginals` does, what follows from the optimal assignment of confirmed tracks first."""
+    """Return, as `graph.marginals` does, what follows from assignment, confirmed tracks first."""
     first = log_ratio + _log_odds(detection)
     surer = np.maximum(HEADSTART + np.log(np.maximum(state.existence, 1e-30)), 0.0)
     second = np.where(first > 0, first + surer[owner], -np.inf)

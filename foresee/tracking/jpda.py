@@ -21,7 +21,7 @@ def others(values: Float[Array, "n M"], axis: int) -> Float[Array, "n M"]:
 def marginals(
     log_weight: Float[Array, "n M"], iterations: int
 ) -> tuple[Float[Array, "n M"], Float[Array, " n"], Float[Array, " M"], Float[Array, ""]]:
-    """Return how probable each track and detection belong together, and the log of the sum over all associations.
+    """Return how probable each pair is, and the log of the sum over all associations.
 
     Every association gives each track at most one detection and each detection to at most one track; its
     weight is the product of those of its pairs. Messages of Williams and Lau (2014), eqs. 15 and 16; the sum

@@ -1,12 +1,14 @@
 """Compiled loops of the host over all tracks of one stream: prediction, gating and correction."""
 
 import math
+from typing import no_type_check
 
 import numpy as np
 from numba import njit
 
 
 @njit(cache=True)
+@no_type_check
 def predict(mean, covariance, matrix, offset, noise):
     """Move means and covariances in place: x ← A x + c, P ← A P Aᵀ + Q."""
     tracks, n = mean.shape
@@ -35,6 +37,7 @@ def predict(mean, covariance, matrix, offset, noise):
 
 
 @njit(cache=True)
+@no_type_check
 def foresee(mean, covariance, matrix, offset, noise):
     """Return expected detections, P Hᵀ, and inverses, log determinants and widths of the innovations."""
     tracks, n = mean.shape
@@ -70,6 +73,7 @@ def foresee(mean, covariance, matrix, offset, noise):
 
 
 @njit(cache=True)
+@no_type_check
 def _invert(matrix, lower, root, inverse):
     """Invert a positive definite matrix through its Cholesky factor and return its log determinant."""
     m = matrix.shape[0]
@@ -102,6 +106,7 @@ def _invert(matrix, lower, root, inverse):
 
 
 @njit(cache=True)
+@no_type_check
 def _cells(values, low, cell, counts):
     """Sort detections into the cells of a grid over two components: where cells begin, and the order."""
     rows = values.shape[0]
@@ -123,6 +128,7 @@ def _cells(values, low, cell, counts):
 
 
 @njit(cache=True)
+@no_type_check
 def gate(expected, inverse, log_determinant, reach, least, values, threshold, low, cell, counts):
     """Return the gating graph: where rows begin, the detection of every edge, and its log likelihood.
 
@@ -173,6 +179,7 @@ def gate(expected, inverse, log_determinant, reach, least, values, threshold, lo
 
 
 @njit(cache=True)
+@no_type_check
 def _longer(array, size):
     longer = np.empty(size, array.dtype)
     longer[: len(array)] = array
@@ -180,6 +187,7 @@ def _longer(array, size):
 
 
 @njit(cache=True)
+@no_type_check
 def correct(mean, covariance, expected, cross, inverse, values, start, edges, trust):
     """Correct beliefs in place by all candidates, each weighted by its `trust` (they sum to at most 1).
 
@@ -217,6 +225,7 @@ def correct(mean, covariance, expected, cross, inverse, values, start, edges, tr
 
 
 @njit(cache=True)
+@no_type_check
 def _innovation(t, expected, values, start, edges, trust, centre, inner):
     """Write the weighted sum of a track's innovations and of their squares; return the sum of the weights."""
     m = expected.shape[1]
@@ -235,6 +244,7 @@ def _innovation(t, expected, values, start, edges, trust, centre, inner):
 
 
 @njit(cache=True)
+@no_type_check
 def likeliest(start, edges, trust):
     """Return the detection that each track trusts the most, how much, and how much it trusts all together."""
     tracks = len(start) - 1

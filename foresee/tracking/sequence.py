@@ -141,8 +141,42 @@ def track(
     )
 
 
+def advance(tracker: Tracker, tracks: Tracks, scan: Scan) -> Tracks:
+    """Return the tracks after one more scan of a stream, wherever that is faster: on the host or compiled.
+
+    The scan needs no padding, and a full table grows with a warning. `Tracker.step` is the same for compiled
+    code.
+
+    Args:
+        tracker: how objects move, appear and are seen. Keep the same one for all scans of a stream.
+        tracks: the table before, from `Tracker.begin` or the scan before.
+        scan: the detections; iterating over `Detections` gives them.
+    """
+    known = host.remembered(tracker, float(scan.dt))
+    if known is None:
+        stack = jax.tree.map(lambda leaf: np.asarray(leaf)[None], scan)
+        return _grown_run(tracker, jax.tree.map(jnp.asarray, tracks), _roomy(stack))[0]
+    if not isinstance(tracks.existence, np.ndarray):
+        tracks = host.to_host(tracks)
+    after = host.step(tracker, tracks, scan, known)
+    if after.capacity > tracks.capacity:
+        _warn(tracks.capacity, after.capacity)
+    return after
+
+
+def _roomy(scans: Scan) -> Scan:
+    """Return scans with room for a power of two of detections, so that few sizes are compiled."""
+    size = scans.values.shape[1]
+    more = (1 << max(size - 1, 0).bit_length()) - size
+
+    def wider(leaf: Any) -> Any:
+        return leaf if leaf.ndim < 2 else np.pad(leaf, ((0, 0), (0, more)) + ((0, 0),) * (leaf.ndim - 2))
+
+    return jax.tree.map(lambda leaf: jnp.asarray(wider(leaf)), scans)
+
+
 def room(detections: Detections) -> int:
-    """Return how many slots a sequence is likely to need: twice as many as the largest scans have detections."""
+    """Return how many slots a sequence is likely to need: twice the detections of its largest scans."""
     usual = np.quantile(detections.counts, 0.99) if len(detections) else 0
     return max(32, 1 << int(np.ceil(np.log2(2 * usual + 1))))
 
@@ -170,13 +204,8 @@ def _compiled(detections: Detections, tracker: Tracker, table: Tracks, tentative
     parts, evidences = [], []
     for start in range(0, len(detections), BLOCK):
         block = jax.tree.map(lambda leaf, start=start: leaf[start : start + BLOCK], scans)
-        while True:
-            last, tables = run_scans(tracker, table, block)
-            if int(last.dropped) == int(table.dropped):
-                break
-            _warn(table.capacity, 2 * table.capacity)
-            table = grown(table, 2 * table.capacity)
-        table, tables = last, jax.device_get(tables)
+        table, tables = _grown_run(tracker, table, block)
+        tables = jax.device_get(tables)
         for index in range(len(tables.log_evidence)):
             one = jax.tree.map(lambda leaf, index=index: leaf[index], tables)
             parts.append(_rows(one, start + index, tentative))
@@ -184,9 +213,19 @@ def _compiled(detections: Detections, tracker: Tracker, table: Tracks, tentative
     return parts, evidences, table
 
 
+def _grown_run(tracker: Tracker, table: Tracks, block: Scan) -> tuple[Tracks, Tracks]:
+    """Run some scans, again with a larger table if one was too small for all new tracks."""
+    while True:
+        last, tables = run_scans(tracker, table, block)
+        if int(last.dropped) == int(table.dropped):
+            return last, tables
+        _warn(table.capacity, 2 * table.capacity)
+        table = grown(table, 2 * table.capacity)
+
+
 @eqx.filter_jit
 def run_scans(tracker: Tracker, tracks: Tracks, scans: Scan) -> tuple[Tracks, Tracks]:
-    """Return the table after all scans, and those after each with an axis of scans in front, in compiled code.
+    """Return the table after all scans, and those after each with an axis of scans in front.
 
     Batches of scenes are `jax.vmap` of this function. Scans of other sizes within the same padding trace
     nothing.

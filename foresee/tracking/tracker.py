@@ -80,13 +80,14 @@ class Tracker(eqx.Module):
         """Return an empty table with room for so many tracks."""
         state = self.birth.mean
         size = jax.eval_shape(lambda: self.sensor(state).mean()).shape
-        return empty_tracks(self.first_belief(jnp.zeros(size, state.dtype)), capacity, self.birth.undetected)
+        return empty_tracks(self.first_belief(jnp.ones(size, state.dtype)), capacity, self.birth.undetected)
 
     def step(self, tracks: Tracks, scan: Scan) -> Tracks:
-        """Return the tracks after one more scan; pure, so that it can be compiled, batched and differentiated.
+        """Return the tracks after one more scan, in code that can be compiled, batched and differentiated.
 
         New tracks that find no empty slot are left out, the least probable first, and counted in `dropped`.
         """
+        tracks, scan = jax.tree.map(jnp.asarray, (tracks, scan))
         predicted = self._predicted(tracks, scan)
         detection = self.detection if scan.active is None else jnp.where(scan.active, self.detection, 0.0)
         log_else, log_new = self._elsewhere(predicted, scan, detection)
@@ -170,7 +171,8 @@ class Tracker(eqx.Module):
         count = jnp.minimum(jnp.sum(wanted), jnp.sum(free))
         born = free & (rank < count)
         detection = order[jnp.clip(rank, 0, rows - 1)]
-        values = jnp.where(born[:, None], scan.values[detection], 0.0)
+        # Ones where nobody is born: at a range of zero there is no direction, and no gradient.
+        values = jnp.where(born[:, None], scan.values[detection], 1.0)
         beliefs = jax.vmap(self.first_belief)(values)
         # Slots that stay empty are filled as well, so that nothing in them grows from scan to scan.
         belief = jax.tree.map(
@@ -199,7 +201,7 @@ class Tracker(eqx.Module):
     def _log_evidence(
         self, tracks: Tracks, scan: Scan, detection: Array, log_else: Array, decided: Association
     ) -> Float[Array, ""]:
-        """Return the log density of the scan as a set: Williams (2015), eq. 27, with association summed out."""
+        """Return the log density of the scan as a set, Poisson clutter and new objects included."""
         active = True if scan.active is None else scan.active
         rate = self.volume * (self.clutter + detection * tracks.undetected)
         missed = jnp.sum(jnp.log1p(-jnp.minimum(tracks.existence * detection, 1 - 1e-7)))
