@@ -224,6 +224,39 @@ def calibrate(
         )
 
 
+@app.command()
+def track(
+    detections: Annotated[
+        Path,
+        typer.Argument(
+            help="MOTChallenge or KITTI detections, or CSV of positions by scan or time; gzipped or not.",
+            metavar="DETECTIONS",
+        ),
+    ],
+    format: Annotated[
+        Literal["mot", "kitti", "csv"] | None,
+        typer.Option(help="Format of the file; default: told by its content.", show_default=False),
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Who really was where, in the same format, to judge by.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; default: a dated folder under foresee-out/.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
+) -> None:
+    """Follow many objects through detections without names, and say how sure that is."""
+    folder = _dated_folder() if out is None else out
+    with _one_line_errors(folder):
+        for path in (detections, *([] if truth is None else [truth])):
+            if not path.exists():
+                _fail(f"{path}: no such file")
+        from foresee.jobs.track import track as run_track
+
+        run_track(detections, out=folder, format=format, truth=truth, seed=seed, quiet=quiet)
+
+
 def _with_config(config: Path | None, given: dict[str, Any]) -> dict[str, Any]:
     """Return the options of the main job: those that are given, else those of a file, else the usual ones."""
     held: dict[str, Any] = {}

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from foresee.report.boards import Board, More, Switch
 from foresee.report.player import Player
+from foresee.report.tracks_player import TracksPlayer
 from foresee.report.words import rich
 
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
@@ -187,7 +188,20 @@ class Key:
 
 
 Block = (
-    Text | Heading | Items | Tiles | Table | Figure | Figures | Audio | Key | Player | Board | Switch | More
+    Text
+    | Heading
+    | Items
+    | Tiles
+    | Table
+    | Figure
+    | Figures
+    | Audio
+    | Key
+    | Player
+    | TracksPlayer
+    | Board
+    | Switch
+    | More
 )
 
 

@@ -1,7 +1,7 @@
 """A player that replays driven scenarios from above, inside a page, without a network.
 
 The page carries every clip as whole numbers, differenced in time and deflated; `player.js` unpacks the one
-that is looked at. `_Packer` says what the numbers mean.
+that is looked at. `Packer` says what the numbers mean.
 """
 
 import base64
@@ -79,7 +79,7 @@ def _file(name: str) -> str:
     return files("foresee.report").joinpath(name).read_text(encoding="utf-8")
 
 
-class _Packer:
+class Packer:
     """Collects columns of numbers as text that deflates well.
 
     A column is rounded to codes 1 … 65535 (0: no value), value = offset + step · code. The codes are replaced
@@ -134,7 +134,7 @@ def _pack_road(clip: Clip) -> dict[str, Any]:
 
     lanes = [[place(left), place(right)] for left, right in clip.lanes]
     edges = [place(edge) for edge in clip.edges]
-    packer = _Packer()
+    packer = Packer()
     points = np.concatenate([*kept, np.zeros((0, 2))])
     for axis in points.T:
         packer.add(axis, CENTIMETRE)
@@ -149,7 +149,7 @@ def _pack_road(clip: Clip) -> dict[str, Any]:
 
 
 def _pack_clip(clip: Clip) -> dict[str, Any]:
-    packer = _Packer()
+    packer = Packer()
     present = clip.present()
     for values, step in (
         (clip.x, CENTIMETRE),
@@ -189,7 +189,7 @@ def _pack_clip(clip: Clip) -> dict[str, Any]:
 
 def _pack_foretold(foretold: Foretold) -> dict[str, Any]:
     """Pack futures: lines with their points last, and the ellipses at some of them."""
-    lines, doubts = _Packer(), _Packer()
+    lines, doubts = Packer(), Packer()
     for values in (foretold.x, foretold.y):
         lines.add(values.reshape(-1, values.shape[-1]), FAR)
     sizes = (NINETY * foretold.along_sd, NINETY * foretold.across_sd)
