@@ -1,0 +1,1 @@
+"""Plans: search on grids and in trees."""

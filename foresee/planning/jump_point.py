@@ -1,0 +1,258 @@
+"""Jump-point search: A* that looks around only at corners of obstacles, and finds them 64 cells at a time."""
+
+from typing import no_type_check
+
+import numpy as np
+from numba import njit
+
+from foresee.planning.astar import DIAGONAL, STRAIGHT, octile
+from foresee.planning.corners import ahead, behind, corners_of
+from foresee.planning.grid import Grid, Place
+from foresee.planning.path import GridPath, Watch, sliced
+from foresee.planning.queue import pop, push
+
+SIZE, BEST, EXPANDED, BEST_FROM = range(4)
+
+
+def jump_point(grid: Grid, start: Place, goal: Place, *, seconds: float | None = None) -> GridPath:
+    """Find a shortest path between two cells, and prove it, by jump-point search.
+
+    Of the many equally long paths only those are followed that go diagonally first and turn at corners of
+    obstacles. Corners ahead in a row or column are found by bit operations on words of 64 cells; corners
+    reached after a diagonal are put into the queue at once, without the cell between. What a map needs for
+    this is made at the first query and kept with it.
+
+    Args:
+        grid: the map.
+        start: column and row.
+        goal: column and row.
+        seconds: the search stops after so long, with the outcome "out of time"; by default never.
+
+    Raises:
+        PlaceError: if start or goal are off the map or inside an obstacle.
+        BudgetError: if the time is not above 0.
+
+    Source:
+        Harabor and Grastien (2011, 2014), with the pruned diagonals and the blocks of the latter.
+    """
+    watch = Watch(seconds)
+    first, last = grid.cell(start, "start"), grid.cell(goal, "goal")
+    corners = corners_of(grid)
+    count = len(corners.cells) + 2
+    length, came = np.zeros(count, np.int64), np.full(count, -1, np.int32)
+    ways, state = np.zeros(count, np.uint8), np.zeros(4, np.int64)
+    queue = [np.empty(1024, np.int64), np.empty(1024, np.int64)]
+    state[BEST] = 0 if first == last else -1
+    state[BEST_FROM] = count - 2
+
+    def search(most: int) -> bool:
+        done, queue[0], queue[1] = _search(
+            grid.moves, grid.stride, first, last, corners.cells, corners.kinds, corners.number,
+            corners.across, corners.down, length, came, ways, queue[0], queue[1], state, most,
+        )  # fmt: skip
+        return done
+
+    done = sliced(search, watch)
+    expanded = int(state[EXPANDED])
+    if not done:
+        return GridPath.out_of_time(expanded, watch)
+    if state[BEST] < 0:
+        return GridPath.none(expanded, watch)
+    turns = _turns(corners.cells, came, int(state[BEST_FROM]), first, last)
+    return GridPath.of(grid, walk(turns, grid.stride), expanded, watch)
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _search(
+    moves, stride, first, last, cells, kinds, number, across, down,
+    length, came, ways, keys, items, state, most,
+):  # fmt: skip
+    """Look around from up to `most` corners; return whether the search has ended, and the queue.
+
+    The last number but one stands for the start. The bits of `ways` are the straight ways by which a corner
+    was reached at its length, and those (shifted by 4) that it has been left by.
+    """
+    origin = len(length) - 2
+    goal_row, goal_column = last // stride, last % stride
+    size, best, expanded, ended = state[SIZE], state[BEST], 0, False
+    if state[EXPANDED] == 0 and came[origin] == -1:
+        came[origin] = origin
+        keys, items, size = push(keys, items, size, octile(first, goal_row, goal_column, stride), origin)
+    longest = 2 * min(stride, len(moves) // stride) + 4  # two corners per diagonal step
+    found, costs = np.empty(longest, np.int64), np.empty(longest, np.int64)
+    while expanded < most:
+        if size == 0 or (best >= 0 and keys[0] >= best):
+            ended = True
+            break
+        key, item, size = pop(keys, items, size)
+        if item == origin:
+            cell, here, taken = first, 0, 255
+        else:
+            cell, here = cells[item], length[item]
+            fresh = ways[item] & 15 & ~(ways[item] >> 4)
+            if fresh == 0 or here + octile(cell, goal_row, goal_column, stride) != key:
+                continue
+            ways[item] |= fresh << 4
+            taken = _onward(fresh, kinds[item])
+        expanded += 1
+        for way in range(8):
+            if not (taken >> way) & 1:
+                continue
+            count = _jump(cell, way, here, moves, stride, last, number, across, down, found, costs)
+            for each in range(count):
+                target, there = found[each] >> 2, costs[each]
+                if target == last:
+                    if best < 0 or there < best:
+                        best = there
+                        state[BEST_FROM] = item
+                    if number[target] < 0:
+                        continue
+                node = number[target]
+                bit = np.uint8(1 << (found[each] & 3))
+                if came[node] >= 0 and length[node] < there:
+                    continue
+                if came[node] >= 0 and length[node] == there:
+                    if ways[node] & bit:
+                        continue
+                    ways[node] |= bit
+                else:
+                    length[node], came[node], ways[node] = there, item, bit
+                total = there + octile(target, goal_row, goal_column, stride)
+                if best < 0 or total < best:
+                    keys, items, size = push(keys, items, size, total, node)
+    state[SIZE], state[BEST] = size, best
+    state[EXPANDED] += expanded
+    return ended, keys, items
+
+
+@njit(cache=True, nogil=True, inline="always")
+@no_type_check
+def _onward(ways, kinds):
+    """Return the ways to go on from a corner that was reached by these straight ways.
+
+    Straight on; and where the corner looks back to one side, to that side and the diagonal between.
+    """
+    taken = 0
+    for way in range(4):
+        if not (ways >> way) & 1:
+            continue
+        taken |= 1 << way
+        left, right = (way - 1) & 3, (way + 1) & 3
+        if (kinds >> ((way + 2) & 3)) & 1:  # the diagonal between the way back and the left
+            taken |= (1 << left) | (1 << (4 + left))
+        if (kinds >> ((way + 1) & 3)) & 1:  # the diagonal between the right and the way back
+            taken |= (1 << right) | (1 << (4 + way))
+    return taken
+
+
+@njit(cache=True, nogil=True, inline="always")
+@no_type_check
+def _straight(cell, way, stride, last, number, across, down):
+    """Return the corner that a jump along a straight way ends at, or the goal, or −1."""
+    row = cell // stride
+    column = cell - row * stride
+    goal_row = last // stride
+    goal_column = last - goal_row * stride
+    if way == 0:
+        stop = ahead(across[0], row, column)
+        end = cell + stop - column
+        if goal_row == row and column < goal_column <= stop:
+            return last
+    elif way == 2:
+        stop = behind(across[1], row, column)
+        end = cell + stop - column
+        if goal_row == row and stop <= goal_column < column:
+            return last
+    elif way == 1:
+        stop = ahead(down[0], column, row)
+        end = cell + (stop - row) * stride
+        if goal_column == column and row < goal_row <= stop:
+            return last
+    else:
+        stop = behind(down[1], column, row)
+        end = cell + (stop - row) * stride
+        if goal_column == column and stop <= goal_row < row:
+            return last
+    return end if number[end] >= 0 else -1
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _jump(cell, way, here, moves, stride, last, number, across, down, found, costs):
+    """Write what is reached along one way, as 4 × cell + straight way, with its length; return how many."""
+    if way < 4:
+        end = _straight(cell, way, stride, last, number, across, down)
+        if end < 0:
+            return 0
+        found[0], costs[0] = 4 * end + way, here + STRAIGHT * _apart(cell, end, stride)
+        return 1
+    offsets = (stride + 1, stride - 1, -stride - 1, 1 - stride)
+    offset, count = offsets[way - 4], 0
+    one, two = way - 4, (way - 3) & 3
+    while (moves[cell] >> way) & 1:
+        cell += offset
+        here += DIAGONAL
+        if cell == last:
+            found[count], costs[count] = 4 * cell, here
+            return count + 1
+        end = _straight(cell, one, stride, last, number, across, down)
+        if end >= 0:
+            found[count], costs[count] = 4 * end + one, here + STRAIGHT * _apart(cell, end, stride)
+            count += 1
+        end = _straight(cell, two, stride, last, number, across, down)
+        if end >= 0:
+            found[count], costs[count] = 4 * end + two, here + STRAIGHT * _apart(cell, end, stride)
+            count += 1
+    return count
+
+
+@njit(cache=True, nogil=True, inline="always")
+@no_type_check
+def _apart(one, two, stride):
+    """Return how many straight steps are between two cells of a row or of a column."""
+    far = abs(one - two)
+    return far if far < stride and one // stride == two // stride else far // stride
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _turns(cells, came, node, first, last):
+    """Return start, the corners on the way, and goal."""
+    origin = len(came) - 2
+    count, at = 2, node
+    while at != origin:
+        at = came[at]
+        count += 1
+    turns = np.empty(count, np.int64)
+    turns[count - 1], turns[0] = last, first
+    at = node
+    for place in range(count - 2, 0, -1):
+        turns[place] = cells[at]
+        at = came[at]
+    return turns
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def walk(turns, stride):
+    """Return all cells of a path whose parts between turns go diagonally first, then straight."""
+    count = 1
+    for place in range(1, len(turns)):
+        rows = abs(turns[place] // stride - turns[place - 1] // stride)
+        columns = abs(turns[place] % stride - turns[place - 1] % stride)
+        count += max(rows, columns)
+    cells = np.empty(count, np.int64)
+    cells[0] = turns[0]
+    filled = 1
+    for place in range(1, len(turns)):
+        cell, end = turns[place - 1], turns[place]
+        rows, columns = end // stride - cell // stride, end % stride - cell % stride
+        across, along = (1 if columns > 0 else -1), (stride if rows > 0 else -stride)
+        both = min(abs(rows), abs(columns))
+        straight = across if abs(columns) > abs(rows) else along
+        for step in range(max(abs(rows), abs(columns))):
+            cell += across + along if step < both else straight
+            cells[filled] = cell
+            filled += 1
+    return cells
