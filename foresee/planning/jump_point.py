@@ -6,7 +6,8 @@ import numpy as np
 from numba import njit
 
 from foresee.planning.astar import DIAGONAL, STRAIGHT, octile
-from foresee.planning.corners import ahead, behind, corners_of
+from foresee.planning.bits import ahead, behind, is_set
+from foresee.planning.corners import corners_of
 from foresee.planning.grid import Grid, Place
 from foresee.planning.path import GridPath, Watch, sliced
 from foresee.planning.queue import pop, push
@@ -99,7 +100,7 @@ def _search(
         for way in range(8):
             if not (taken >> way) & 1:
                 continue
-            count = _jump(cell, way, here, moves, stride, last, number, across, down, found, costs)
+            count = _jump(cell, way, here, moves, stride, last, across, down, found, costs)
             for each in range(count):
                 target, there = found[each] >> 2, costs[each]
                 if target == last:
@@ -148,71 +149,63 @@ def _onward(ways, kinds):
 
 @njit(cache=True, nogil=True, inline="always")
 @no_type_check
-def _straight(cell, way, stride, last, number, across, down):
-    """Return the corner that a jump along a straight way ends at, or the goal, or −1."""
-    row = cell // stride
-    column = cell - row * stride
-    goal_row = last // stride
-    goal_column = last - goal_row * stride
+def _straight(row, column, way, goal_row, goal_column, across, down):
+    """Return how many steps it is to the corner that a jump ends at, or to the goal; 0 if to a wall."""
     if way == 0:
         stop = ahead(across[0], row, column)
-        end = cell + stop - column
         if goal_row == row and column < goal_column <= stop:
-            return last
-    elif way == 2:
-        stop = behind(across[1], row, column)
-        end = cell + stop - column
-        if goal_row == row and stop <= goal_column < column:
-            return last
-    elif way == 1:
+            return goal_column - column
+        return 0 if is_set(across[3], row, stop) else stop - column
+    if way == 1:
         stop = ahead(down[0], column, row)
-        end = cell + (stop - row) * stride
         if goal_column == column and row < goal_row <= stop:
-            return last
-    else:
-        stop = behind(down[1], column, row)
-        end = cell + (stop - row) * stride
-        if goal_column == column and stop <= goal_row < row:
-            return last
-    return end if number[end] >= 0 else -1
+            return goal_row - row
+        return 0 if is_set(down[3], column, stop) else stop - row
+    if way == 2:
+        stop = behind(across[1], row, column)
+        if goal_row == row and stop <= goal_column < column:
+            return column - goal_column
+        return 0 if is_set(across[3], row, stop) else column - stop
+    stop = behind(down[1], column, row)
+    if goal_column == column and stop <= goal_row < row:
+        return row - goal_row
+    return 0 if is_set(down[3], column, stop) else row - stop
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _jump(cell, way, here, moves, stride, last, number, across, down, found, costs):
+def _jump(cell, way, here, moves, stride, last, across, down, found, costs):
     """Write what is reached along one way, as 4 × cell + straight way, with its length; return how many."""
+    offsets = (1, stride, -1, -stride)
+    row, goal_row = cell // stride, last // stride
+    column, goal_column = cell - row * stride, last - goal_row * stride
     if way < 4:
-        end = _straight(cell, way, stride, last, number, across, down)
-        if end < 0:
+        steps = _straight(row, column, way, goal_row, goal_column, across, down)
+        if steps == 0:
             return 0
-        found[0], costs[0] = 4 * end + way, here + STRAIGHT * _apart(cell, end, stride)
+        found[0], costs[0] = 4 * (cell + steps * offsets[way]) + way, here + STRAIGHT * steps
         return 1
-    offsets = (stride + 1, stride - 1, -stride - 1, 1 - stride)
-    offset, count = offsets[way - 4], 0
-    one, two = way - 4, (way - 3) & 3
+    count, one, two = 0, way - 4, (way - 3) & 3
+    offset = offsets[one] + offsets[two]
+    along = 1 if (one == 0 or two == 0) else -1
+    aside = 1 if (one == 1 or two == 1) else -1
     while (moves[cell] >> way) & 1:
         cell += offset
+        row += aside
+        column += along
         here += DIAGONAL
         if cell == last:
             found[count], costs[count] = 4 * cell, here
             return count + 1
-        end = _straight(cell, one, stride, last, number, across, down)
-        if end >= 0:
-            found[count], costs[count] = 4 * end + one, here + STRAIGHT * _apart(cell, end, stride)
+        steps = _straight(row, column, one, goal_row, goal_column, across, down)
+        if steps:
+            found[count], costs[count] = 4 * (cell + steps * offsets[one]) + one, here + STRAIGHT * steps
             count += 1
-        end = _straight(cell, two, stride, last, number, across, down)
-        if end >= 0:
-            found[count], costs[count] = 4 * end + two, here + STRAIGHT * _apart(cell, end, stride)
+        steps = _straight(row, column, two, goal_row, goal_column, across, down)
+        if steps:
+            found[count], costs[count] = 4 * (cell + steps * offsets[two]) + two, here + STRAIGHT * steps
             count += 1
     return count
-
-
-@njit(cache=True, nogil=True, inline="always")
-@no_type_check
-def _apart(one, two, stride):
-    """Return how many straight steps are between two cells of a row or of a column."""
-    far = abs(one - two)
-    return far if far < stride and one // stride == two // stride else far // stride
 
 
 @njit(cache=True, nogil=True)

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite, sqrt
 from time import perf_counter
-from typing import Literal
+from typing import Literal, no_type_check
 
 import numpy as np
 from jaxtyping import Int
+from numba import njit
 
 from foresee.errors import BudgetError
 from foresee.planning.grid import Grid
@@ -84,14 +85,8 @@ class GridPath:
         cls, grid: Grid, cells: np.ndarray, expanded: int, watch: Watch, cost: float | None = None
     ) -> "GridPath":
         """Make a path of places in the flat map, between which lie straight segments."""
-        places = grid.places(cells)
-        steps = np.abs(np.diff(places, axis=0))
-        diagonal = steps.min(axis=1).sum() if len(steps) else 0
-        along = (steps == steps.max(axis=1, keepdims=True)).all(axis=1) | (steps.min(axis=1) == 0)
-        if along.all():  # whole numbers of straight and diagonal steps: exact up to one rounding
-            length = float(steps.max(axis=1).sum() - diagonal + sqrt(2) * diagonal) if len(steps) else 0.0
-        else:
-            length = float(np.hypot(steps[:, 0], steps[:, 1]).sum())
+        places, straight, diagonal, other = _measure(cells, grid.stride)
+        length = straight + sqrt(2) * diagonal + other
         return cls(
             True, "found", length, length if cost is None else cost, places, expanded, 1e3 * watch.spent
         )
@@ -110,3 +105,24 @@ class GridPath:
     def _without(cls, outcome: Outcome, expanded: int, watch: Watch) -> "GridPath":
         nothing, infinite = np.zeros((0, 2), np.int64), float("inf")
         return cls(False, outcome, infinite, infinite, nothing, expanded, 1e3 * watch.spent)
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _measure(cells, stride):
+    """Return places, and the length of a path: straight and diagonal steps in whole numbers, and the rest."""
+    places = np.empty((len(cells), 2), np.int64)
+    straight, diagonal, other = 0, 0, 0.0
+    for index in range(len(cells)):
+        row = cells[index] // stride
+        places[index, 0], places[index, 1] = cells[index] - row * stride - 1, row - 1
+        if index:
+            right = abs(places[index, 0] - places[index - 1, 0])
+            down = abs(places[index, 1] - places[index - 1, 1])
+            if right == 0 or down == 0:
+                straight += right + down
+            elif right == down:
+                diagonal += right
+            else:
+                other += np.hypot(float(right), float(down))
+    return places, straight, diagonal, other
