@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from foresee.errors import MapError
+from foresee.planning.astar import octile
 from foresee.planning.corners import corners_of
 from foresee.planning.grid import Grid, Place
 from foresee.planning.hub_labels import HubLabels, hub_labels
@@ -110,9 +111,18 @@ def _look_up(
     from_goal, far_goal = np.empty(room, np.int32), np.empty(room, np.int64)
     many = _around(first, moves, stride, number, across, down, from_start, far_start)
     few = _around(last, moves, stride, number, across, down, from_goal, far_goal)
+    one = _promising(from_start, far_start, many, last, cells, stride)
+    two = _promising(from_goal, far_goal, few, first, cells, stride)
+    best, middle, out, into, read = np.int64(-1), -1, -1, -1, 0
+    if one >= 0 and two >= 0:
+        # Any path bounds what the others may cost, and most corners around need not be looked up.
+        bound, read = _meet(from_start[one], from_goal[two], starts, hubs, lengths)
+        if bound >= 0:
+            bound += far_start[one] + far_goal[two]
+            many = _keep(from_start, far_start, many, last, cells, stride, bound)
+            few = _keep(from_goal, far_goal, few, first, cells, stride, bound)
     reach = np.full(len(cells), -1, np.int64)
     via = np.empty(len(cells), np.int32)
-    read = 0
     for each in range(many):
         corner = from_start[each]
         for entry in range(starts[corner], starts[corner + 1]):
@@ -120,7 +130,6 @@ def _look_up(
             if reach[hub] < 0 or there < reach[hub]:
                 reach[hub], via[hub] = there, corner
         read += starts[corner + 1] - starts[corner]
-    best, middle, out, into = np.int64(-1), -1, -1, -1
     for each in range(few):
         corner = from_goal[each]
         for entry in range(starts[corner], starts[corner + 1]):
@@ -133,6 +142,52 @@ def _look_up(
     if best < 0:
         return np.empty(0, np.int64), read
     return walk(_unpack(first, last, out, into, middle, cells, starts, hubs, onward), stride), read
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _promising(corners, lengths, count, last, cells, stride):
+    """Return which of the corners may be on the shortest path, by a lower bound; −1 if there are none."""
+    row, column = last // stride, last % stride
+    best, chosen = np.int64(-1), -1
+    for each in range(count):
+        bound = lengths[each] + octile(cells[corners[each]], row, column, stride)
+        if best < 0 or bound < best:
+            best, chosen = bound, each
+    return chosen
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _keep(corners, lengths, count, last, cells, stride, bound):
+    """Move the corners that may be on a path no longer than the bound to the front; return how many."""
+    row, column = last // stride, last % stride
+    kept = 0
+    for each in range(count):
+        if lengths[each] + octile(cells[corners[each]], row, column, stride) <= bound:
+            corners[kept], lengths[kept] = corners[each], lengths[each]
+            kept += 1
+    return kept
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _meet(one, two, starts, hubs, lengths):
+    """Return how far two corners are from each other, −1 if there is no way, and how many entries were read."""
+    left, right = starts[one], starts[two]
+    best = np.int64(-1)
+    while left < starts[one + 1] and right < starts[two + 1]:
+        if hubs[left] == hubs[right]:
+            there = lengths[left] + lengths[right]
+            if best < 0 or there < best:
+                best = there
+            left += 1
+            right += 1
+        elif hubs[left] < hubs[right]:
+            left += 1
+        else:
+            right += 1
+    return best, left - starts[one] + right - starts[two]
 
 
 @njit(cache=True, nogil=True, inline="always")
