@@ -1,4 +1,4 @@
-"""Where the lowest and the highest bit of a word are, and the next one on a line of bits, for compiled code."""
+"""The next bit that is set on a line of bits, ahead or behind, for compiled code."""
 
 from typing import no_type_check
 

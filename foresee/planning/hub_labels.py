@@ -1,5 +1,4 @@
-"""Hub labels: for each node of a graph a list of hubs and how far they are, so that any two nodes share the
-best hub between them."""
+"""Hub labels: for each node of a graph a list of hubs, such that any two share the best one between them."""
 
 from dataclasses import dataclass
 from typing import no_type_check

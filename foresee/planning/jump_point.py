@@ -1,6 +1,6 @@
 """Jump-point search: A* that looks around only at corners of obstacles, and finds them 64 cells at a time."""
 
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import numpy as np
 from numba import njit
@@ -42,7 +42,7 @@ def jump_point(grid: Grid, start: Place, goal: Place, *, seconds: float | None =
     count = len(corners.cells) + 2
     length, came = np.zeros(count, np.int64), np.full(count, -1, np.int32)
     ways, state = np.zeros(count, np.uint8), np.zeros(4, np.int64)
-    queue = [np.empty(1024, np.int64), np.empty(1024, np.int64)]
+    queue: list[Any] = [np.empty(1024, np.int64), np.empty(1024, np.int64)]
     state[BEST] = 0 if first == last else -1
     state[BEST_FROM] = count - 2
 
@@ -87,44 +87,48 @@ def _search(
             ended = True
             break
         key, item, size = pop(keys, items, size)
-        if item == origin:
-            cell, here, taken = first, 0, 255
-        else:
-            cell, here = cells[item], length[item]
+        cell, here, taken = first, length[item], 255
+        if item != origin:
+            cell = cells[item]
             fresh = ways[item] & 15 & ~(ways[item] >> 4)
-            if fresh == 0 or here + octile(cell, goal_row, goal_column, stride) != key:
-                continue
-            ways[item] |= fresh << 4
-            taken = _onward(fresh, kinds[item])
+            stale = here + octile(cell, goal_row, goal_column, stride) != key
+            taken = 0 if stale else _onward(fresh, kinds[item])
+            ways[item] |= 0 if stale else fresh << 4
+        if taken == 0:
+            continue
         expanded += 1
         for way in range(8):
-            if not (taken >> way) & 1:
-                continue
-            count = _jump(cell, way, here, moves, stride, last, across, down, found, costs)
+            count = 0
+            if (taken >> way) & 1:
+                count = _jump(cell, way, here, moves, stride, last, across, down, found, costs)
             for each in range(count):
                 target, there = found[each] >> 2, costs[each]
-                if target == last:
-                    if best < 0 or there < best:
-                        best = there
-                        state[BEST_FROM] = item
-                    if number[target] < 0:
-                        continue
                 node = number[target]
-                bit = np.uint8(1 << (found[each] & 3))
-                if came[node] >= 0 and length[node] < there:
+                if target == last and (best < 0 or there < best):
+                    best, state[BEST_FROM] = there, item
+                if node < 0 or not _better(
+                    node, there, item, np.uint8(1 << (found[each] & 3)), length, came, ways
+                ):
                     continue
-                if came[node] >= 0 and length[node] == there:
-                    if ways[node] & bit:
-                        continue
-                    ways[node] |= bit
-                else:
-                    length[node], came[node], ways[node] = there, item, bit
                 total = there + octile(target, goal_row, goal_column, stride)
                 if best < 0 or total < best:
                     keys, items, size = push(keys, items, size, total, node)
     state[SIZE], state[BEST] = size, best
     state[EXPANDED] += expanded
     return ended, keys, items
+
+
+@njit(cache=True, nogil=True, inline="always")
+@no_type_check
+def _better(node, there, item, bit, length, came, ways):
+    """Note a way to a corner that is shorter, or as short from another side; return whether it is."""
+    if came[node] >= 0 and length[node] <= there:
+        if length[node] < there or ways[node] & bit:
+            return False
+        ways[node] |= bit
+    else:
+        length[node], came[node], ways[node] = there, item, bit
+    return True
 
 
 @njit(cache=True, nogil=True, inline="always")

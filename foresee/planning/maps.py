@@ -1,4 +1,4 @@
-"""Maps in files: MovingAI .map with its scenarios, pictures, and arrays of occupancy. Start with `read_map`."""
+"""Maps in files: MovingAI .map and its scenarios, pictures, arrays of occupancy. Start with `read_map`."""
 
 import gzip
 import io
@@ -28,7 +28,7 @@ class Map:
     Attributes:
         source: the file.
         kind: its format, in words.
-        occupancy: probability that a cell is occupied, rows from the top; 0 and 1 where the file says no more.
+        occupancy: probability that a cell is occupied, rows from the top; 0 or 1 where nothing else is known.
     """
 
     source: str
@@ -152,7 +152,9 @@ def _moving_ai(path: str | Path, content: bytes) -> Bool[np.ndarray, "rows colum
     cells = np.frombuffer(b"".join(lines), np.uint8).reshape(rows, columns)
     strange = set(np.unique(cells).tolist()) - set(PASSABLE + BLOCKED)
     if strange:
-        raise MapError(f"{path}: expected cells out of {(PASSABLE + BLOCKED).decode()}, got {chr(min(strange))!r}")
+        raise MapError(
+            f"{path}: expected cells out of {(PASSABLE + BLOCKED).decode()}, got {chr(min(strange))!r}"
+        )
     return np.isin(cells, np.frombuffer(PASSABLE, np.uint8))
 
 
@@ -195,8 +197,12 @@ def _array(path: str | Path, content: bytes) -> Float[np.ndarray, "rows columns"
             raise
         raise MapError(f"{path}: expected NumPy arrays without Python objects, got: {error}") from error
     if array.ndim != 2 or not array.size or array.dtype.kind not in "bfiu":
-        raise MapError(f"{path}: expected {name} as rows × columns of numbers, got {array.dtype} {array.shape}")
+        raise MapError(
+            f"{path}: expected {name} as rows × columns of numbers, got {array.dtype} {array.shape}"
+        )
     values = array.astype(float)
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-        raise MapError(f"{path}: expected {name} between 0 and 1, got values from {values.min()} to {values.max()}")
+        raise MapError(
+            f"{path}: expected {name} between 0 and 1, got values from {values.min()} to {values.max()}"
+        )
     return 1 - values if name in FREE_NAMES else values

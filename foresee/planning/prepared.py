@@ -113,7 +113,7 @@ def _look_up(
     few = _around(last, moves, stride, number, across, down, from_goal, far_goal)
     one = _promising(from_start, far_start, many, last, cells, stride)
     two = _promising(from_goal, far_goal, few, first, cells, stride)
-    best, middle, out, into, read = np.int64(-1), -1, -1, -1, 0
+    read = 0
     if one >= 0 and two >= 0:
         # Any path bounds what the others may cost, and most corners around need not be looked up.
         bound, read = _meet(from_start[one], from_goal[two], starts, hubs, lengths)
@@ -121,16 +121,30 @@ def _look_up(
             bound += far_start[one] + far_goal[two]
             many = _keep(from_start, far_start, many, last, cells, stride, bound)
             few = _keep(from_goal, far_goal, few, first, cells, stride, bound)
-    reach = np.full(len(cells), -1, np.int64)
-    via = np.empty(len(cells), np.int32)
-    for each in range(many):
+    best, middle, out, into, more = _join(
+        from_start[:many], far_start, from_goal[:few], far_goal, starts, hubs, lengths
+    )
+    read += more
+    if best < 0:
+        return np.empty(0, np.int64), read
+    return walk(_unpack(first, last, out, into, middle, cells, starts, hubs, onward), stride), read
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _join(from_start, far_start, from_goal, far_goal, starts, hubs, lengths):
+    """Return the shortest length over all corners around both ends, its hub, the corners, entries read."""
+    best, middle, out, into, read = np.int64(-1), -1, -1, -1, 0
+    reach = np.full(len(starts) - 1, -1, np.int64)
+    via = np.empty(len(starts) - 1, np.int32)
+    for each in range(len(from_start)):
         corner = from_start[each]
         for entry in range(starts[corner], starts[corner + 1]):
             there, hub = far_start[each] + lengths[entry], hubs[entry]
             if reach[hub] < 0 or there < reach[hub]:
                 reach[hub], via[hub] = there, corner
         read += starts[corner + 1] - starts[corner]
-    for each in range(few):
+    for each in range(len(from_goal)):
         corner = from_goal[each]
         for entry in range(starts[corner], starts[corner + 1]):
             hub = hubs[entry]
@@ -139,9 +153,7 @@ def _look_up(
                 if best < 0 or there < best:
                     best, middle, out, into = there, hub, via[hub], corner
         read += starts[corner + 1] - starts[corner]
-    if best < 0:
-        return np.empty(0, np.int64), read
-    return walk(_unpack(first, last, out, into, middle, cells, starts, hubs, onward), stride), read
+    return best, middle, out, into, read
 
 
 @njit(cache=True, nogil=True)
@@ -173,7 +185,7 @@ def _keep(corners, lengths, count, last, cells, stride, bound):
 @njit(cache=True, nogil=True)
 @no_type_check
 def _meet(one, two, starts, hubs, lengths):
-    """Return how far two corners are from each other, −1 if there is no way, and how many entries were read."""
+    """Return how far two corners are from each other, −1 if there is no way, and the entries read."""
     left, right = starts[one], starts[two]
     best = np.int64(-1)
     while left < starts[one + 1] and right < starts[two + 1]:

@@ -1,4 +1,4 @@
-"""The corners of a map as a graph: an edge where one can be walked to from the other on every shortest way."""
+"""The corners of a map as a graph: edges lead to where every shortest way is free and passes no other."""
 
 from typing import no_type_check
 
