@@ -48,8 +48,8 @@ def jump_point(grid: Grid, start: Place, goal: Place, *, seconds: float | None =
 
     def search(most: int) -> bool:
         done, queue[0], queue[1] = _search(
-            grid.moves, grid.stride, first, last, corners.cells, corners.kinds, corners.number,
-            corners.across, corners.down, length, came, ways, queue[0], queue[1], state, most,
+            grid.stride, first, last, corners.cells, corners.kinds, corners.number,
+            corners.across, corners.down, corners.leaps, length, came, ways, queue[0], queue[1], state, most,
         )  # fmt: skip
         return done
 
@@ -66,7 +66,7 @@ def jump_point(grid: Grid, start: Place, goal: Place, *, seconds: float | None =
 @njit(cache=True, nogil=True)
 @no_type_check
 def _search(
-    moves, stride, first, last, cells, kinds, number, across, down,
+    stride, first, last, cells, kinds, number, across, down, leaps,
     length, came, ways, keys, items, state, most,
 ):  # fmt: skip
     """Look around from up to `most` corners; return whether the search has ended, and the queue.
@@ -80,7 +80,7 @@ def _search(
     if state[EXPANDED] == 0 and came[origin] == -1:
         came[origin] = origin
         keys, items, size = push(keys, items, size, octile(first, goal_row, goal_column, stride), origin)
-    longest = 2 * min(stride, len(moves) // stride) + 4  # two corners per diagonal step
+    longest = 2 * min(stride, leaps.shape[1] // stride) + 8  # two corners per diagonal step
     found, costs = np.empty(longest, np.int64), np.empty(longest, np.int64)
     while expanded < most:
         if size == 0 or (best >= 0 and keys[0] >= best):
@@ -100,7 +100,7 @@ def _search(
         for way in range(8):
             count = 0
             if (taken >> way) & 1:
-                count = _jump(cell, way, here, moves, stride, last, across, down, found, costs)
+                count = _jump(cell, way, here, stride, last, across, down, leaps, found, costs)
             for each in range(count):
                 target, there = found[each] >> 2, costs[each]
                 node = number[target]
@@ -178,7 +178,7 @@ def _straight(row, column, way, goal_row, goal_column, across, down):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _jump(cell, way, here, moves, stride, last, across, down, found, costs):
+def _jump(cell, way, here, stride, last, across, down, leaps, found, costs):
     """Write what is reached along one way, as 4 × cell + straight way, with its length; return how many."""
     offsets = (1, stride, -1, -stride)
     row, goal_row = cell // stride, last // stride
@@ -193,14 +193,25 @@ def _jump(cell, way, here, moves, stride, last, across, down, found, costs):
     offset = offsets[one] + offsets[two]
     along = 1 if (one == 0 or two == 0) else -1
     aside = 1 if (one == 1 or two == 1) else -1
-    while (moves[cell] >> way) & 1:
-        cell += offset
-        row += aside
-        column += along
-        here += DIAGONAL
-        if cell == last:
-            found[count], costs[count] = 4 * cell, here
-            return count + 1
+    while leaps[one, cell]:
+        leap = leaps[one, cell]
+        far = abs(leap)
+        # The goal may be seen from a cell that is leapt over, along its row or its column.
+        for each in range(2):
+            step = (goal_row - row) * aside if each == 0 else (goal_column - column) * along
+            if 0 < step <= far:
+                x, y, upon = column + step * along, row + step * aside, cell + step * offset
+                side = (0 if along > 0 else 2) if each == 0 else (1 if aside > 0 else 3)
+                steps = 0 if upon == last else _straight(y, x, side, goal_row, goal_column, across, down)
+                if upon + steps * offsets[side] == last:
+                    found[count], costs[count] = 4 * last + side, here + DIAGONAL * step + STRAIGHT * steps
+                    count += 1
+        cell += far * offset
+        row += far * aside
+        column += far * along
+        here += DIAGONAL * far
+        if leap < 0:
+            continue
         steps = _straight(row, column, one, goal_row, goal_column, across, down)
         if steps:
             found[count], costs[count] = 4 * (cell + steps * offsets[one]) + one, here + STRAIGHT * steps
