@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from foresee.planning.grid import Grid, Place
-from foresee.planning.path import GridPath, Watch, sliced
+from foresee.planning.path import GridPath, Watch, compiled, sliced
 
 # Lengths are whole numbers during the search, so that equal lengths compare as equal: √2 ≈ 665857/470832
 # (a convergent of its continued fraction), off by 2e-12 per diagonal step.
@@ -38,6 +38,8 @@ def astar(grid: Grid, start: Place, goal: Place, *, seconds: float | None = None
     Source:
         Hart, Nilsson and Raphael (1968); buckets: Dial (1969), Denardo and Fox (1979).
     """
+    if seconds is not None:
+        compiled(astar)
     watch = Watch(seconds)
     first, last = grid.cell(start, "start"), grid.cell(goal, "goal")
     moves = grid.moves

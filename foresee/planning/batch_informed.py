@@ -1,10 +1,13 @@
 """Informed sampling in batches, searched lazily and pulled tight: ever shorter paths until the time is up."""
 
+from collections.abc import Iterator
+from functools import cache
+from itertools import count
 from typing import Any, no_type_check
 
 import numpy as np
 from numba import njit
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from foresee.planning.obstacles import Obstacles, free_point, free_segment
 from foresee.planning.path import Watch, sliced
@@ -12,8 +15,11 @@ from foresee.planning.queue import pop, push
 from foresee.planning.rrt_connect import rrt_connect
 from foresee.planning.tree_path import TreePath, generator, length_of, sample, uniform
 
-SMALLEST, LARGEST = 128, 8192  # points of a batch
-CORNERS = 1024  # that a path may have while it is pulled tight
+SMALLEST = 128  # points of a batch
+LOOSE, CLOSE = 1.05, 1.01  # how much longer than the best a path may be to be looked at, and to be worked on
+ROUGHLY, FINELY = 2_000, 20_000  # shortcuts that are tried
+CORNERS = 512  # that a path may have while it is pulled tight
+LEAST_GAIN = 1e-7  # of its length, for a shortcut to be worth its corners
 
 
 def batch_informed(
@@ -21,10 +27,9 @@ def batch_informed(
 ) -> TreePath:
     """Find ever shorter paths until the time is up: the planner to take first.
 
-    Two trees find some path. Then points are drawn where a shorter one may lead, half of them anywhere there
-    and half near the best path, each batch twice as large as the last; their graph of nearest neighbours is
-    searched by A* that checks an edge only when its turn comes; and what is found is pulled tight by
-    shortcuts between random places.
+    Two trees find some path. Then batches of points are drawn where a shorter one may lead, small ones often
+    and ever larger ones more rarely. The graph of nearest neighbours of each is searched by A* that checks an
+    edge only when its turn comes, and what is found is pulled tight by shortcuts between random places.
 
     Args:
         obstacles: what must not be touched.
@@ -41,6 +46,8 @@ def batch_informed(
         After Gammell, Barfoot and Srinivasa (2020), "Batch Informed Trees"; lazy search: Cohen, Phillips and
         Likhachev (2014); shortcuts: Geraerts and Overmars (2007).
     """
+    Watch(seconds)  # refuses what is no time
+    _compile()
     watch = Watch(seconds)
     begun = rrt_connect(obstacles, start, goal, seed=seed, seconds=seconds)
     if not begun.found:
@@ -49,7 +56,8 @@ def batch_informed(
     first, last = begun.points[0], begun.points[-1]
     path = begun.points
     history = [(begun.milliseconds / 1e3, begun.length)]
-    nodes, parents, tried, size, lasted = begun.nodes, begun.parents, begun.expanded, SMALLEST, 0.0
+    nodes, parents, tried = begun.nodes, begun.parents, begun.expanded
+    slowest: dict[int, float] = {}  # seconds, by size of the batch
 
     def keep(better: np.ndarray) -> np.ndarray:
         if length_of(better) < history[-1][1]:
@@ -58,17 +66,23 @@ def batch_informed(
         return path
 
     straight = length_of(np.stack([first, last]))
-    while history[-1][1] > straight * (1 + 1e-12) and watch.left > 1.1 * lasted:
+    path = keep(_tightened(path, room, random, ROUGHLY))
+    for size in _sizes():
+        lasted = slowest.get(size, 2.5 * slowest.get(size // 2, 0.0))
+        if history[-1][1] <= straight * (1 + 1e-12) or watch.left < 1.1 * lasted:
+            break
         begun_at = watch.spent
-        path = keep(_tightened(path, room, random, 20 * size))
-        points = _draw(first, last, path, history[-1][1], size, room, random)
-        found, parents = _lazily(points, history[-1][1], room, watch)
-        nodes, tried = points, tried + len(points)
+        # A path a little longer than the best may pass other gaps, and be the shortest once it is tight.
+        bound = LOOSE * history[-1][1]
+        nodes = _draw(first, last, bound, size, room, random)
+        tried += len(nodes)
+        found, parents = _lazily(nodes, bound, room, watch)
         if found is not None:
-            path = keep(_tightened(found, room, random, 20 * size))
-        lasted = watch.spent - begun_at
-        if size < LARGEST and 2.5 * lasted < watch.left:
-            size, lasted = 2 * size, 2.5 * lasted
+            found = _tightened(found, room, random, ROUGHLY)
+            if length_of(found) < CLOSE * history[-1][1]:
+                path = keep(_tightened(found, room, random, FINELY))
+        path = keep(_tightened(path, room, random, ROUGHLY))
+        slowest[size] = max(slowest.get(size, 0.0), watch.spent - begun_at)
     return TreePath(
         True,
         "found",
@@ -82,13 +96,31 @@ def batch_informed(
     )
 
 
+@cache
+def _compile() -> None:
+    """Compile what is needed, so that a limit on the time is one on the search."""
+    obstacles = Obstacles(np.zeros(2), np.ones(2), np.array([[0.5, 0.5, 0.1]]))
+    path = rrt_connect(obstacles, np.array([0.1, 0.5]), np.array([0.9, 0.5]), seed=0).points
+    random = generator(0)
+    points = _draw(path[0], path[-1], 2.0, 64, obstacles.room, random)
+    _lazily(points, 2.0, obstacles.room, Watch())
+    _tightened(path, obstacles.room, random, 1)
+
+
+def _sizes() -> Iterator[int]:
+    """Give the sizes of batches: doubling runs, each one longer than the one before."""
+    for longest in count(3):
+        for power in range(longest):
+            yield SMALLEST << power
+
+
 def _lazily(points: np.ndarray, best: float, room: Any, watch: Watch) -> tuple[np.ndarray | None, np.ndarray]:
     """Return a path over the points that is shorter than the best, or None, and the tree."""
-    count = len(points)
+    many = len(points)
     # k ≥ e (1 + 1/d) log n keeps such graphs optimal in the limit (Karaman and Frazzoli 2011).
-    neighbours = min(int(np.ceil(4.08 * np.log(count))), count - 1)
-    _, near = cKDTree(points).query(points, neighbours + 1)
-    far, parents = np.full(count, np.inf), np.full(count, -1, np.int64)
+    neighbours = min(int(np.ceil(4.08 * np.log(many))), many - 1)
+    _, near = KDTree(points).query(points, neighbours + 1)
+    far, parents = np.full(many, np.inf), np.full(many, -1, np.int64)
     far[0] = 0.0
     state = np.zeros(1, np.int64)
     queue: list[Any] = [np.empty(4096), np.empty(4096, np.int64)]
@@ -149,27 +181,15 @@ def _search(points, near, best, room, far, parents, keys, items, state, most):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _draw(first, last, path, best, size, room, random):
-    """Return start, goal, the corners of the path, and free points over which a shorter one may lead."""
-    points = np.empty((size + len(path), 2))
+def _draw(first, last, bound, size, room, random):
+    """Return start, goal, and free points over which a path shorter than a bound may lead."""
+    points = np.empty((size + 2, 2))
     points[0], points[1] = first, last
     count = 2
-    for corner in range(1, len(path) - 1):
-        points[count] = path[corner]
-        count += 1
-    spread = 0.05 * best
-    for index in range(size):
-        if index % 2:
-            x, y = sample(room[0], first[0], first[1], last[0], last[1], best, random)
-        else:
-            side = int(uniform(random) * (len(path) - 1))
-            share = uniform(random)
-            angle = 2 * np.pi * uniform(random)
-            away = spread * uniform(random) ** 3
-            x = path[side, 0] + share * (path[side + 1, 0] - path[side, 0]) + away * np.cos(angle)
-            y = path[side, 1] + share * (path[side + 1, 1] - path[side, 1]) + away * np.sin(angle)
+    for _ in range(size):
+        x, y = sample(room[0], first[0], first[1], last[0], last[1], bound, random)
         over = np.hypot(x - first[0], y - first[1]) + np.hypot(x - last[0], y - last[1])
-        if over < best and free_point(x, y, room):
+        if over < bound and free_point(x, y, room):
             points[count, 0], points[count, 1] = x, y
             count += 1
     return points[:count].copy()
@@ -185,7 +205,7 @@ def _tightened(path, room, random, tries):
         return path
     points[:count] = path
     along = np.empty(CORNERS + 2)
-    fresh = True
+    fresh, least = True, 0.0
     for _ in range(tries):
         if count < 3:
             break
@@ -195,7 +215,7 @@ def _tightened(path, room, random, tries):
                 along[corner] = along[corner - 1] + np.hypot(
                     points[corner, 0] - points[corner - 1, 0], points[corner, 1] - points[corner - 1, 1]
                 )
-            fresh = False
+            fresh, least = False, LEAST_GAIN * along[count - 1]
         # A corner, and a place before and behind it, near ones as often as far ones.
         corner = 1 + int(uniform(random) * (count - 2))
         reach = along[count - 1] * np.exp(-9.0 * uniform(random))
@@ -210,7 +230,7 @@ def _tightened(path, room, random, tries):
         t = (two - along[j]) / max(along[j + 1] - along[j], 1e-300)
         ax, ay = points[i] + s * (points[i + 1] - points[i])
         bx, by = points[j] + t * (points[j + 1] - points[j])
-        if two - one - np.hypot(bx - ax, by - ay) < 1e-9 or count + i + 2 - j >= CORNERS:
+        if two - one - np.hypot(bx - ax, by - ay) < least or count + i + 2 - j >= CORNERS:
             continue
         if not free_segment(ax, ay, bx, by, room):
             continue

@@ -8,7 +8,7 @@ from numba import njit
 
 from foresee.errors import MapError
 from foresee.planning.grid import Grid, Place
-from foresee.planning.path import GridPath, Watch, sliced
+from foresee.planning.path import GridPath, Watch, compiled, sliced
 from foresee.planning.queue import pop, push
 
 SIZE, EXPANDED = range(2)
@@ -63,6 +63,8 @@ def cheapest_path(
     Source:
         Hart, Nilsson and Raphael (1968); weighted: Pohl (1970).
     """
+    if seconds is not None:
+        compiled(_over_ones)
     watch = Watch(seconds)
     if not (np.isfinite(weight) and weight >= 1):
         raise MapError(f"expected a weight of 1 or more, got {weight}")
@@ -75,6 +77,10 @@ def cheapest_path(
         return GridPath.none(expanded, watch)
     cells = trace(came, last)
     return GridPath.of(grid, cells, expanded, watch, float(spent[last]))
+
+
+def _over_ones(grid: Grid, start: Place, goal: Place) -> GridPath:
+    return cheapest_path(np.ones(grid.free.shape), start, goal)
 
 
 def cost_field(

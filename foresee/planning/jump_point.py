@@ -9,7 +9,7 @@ from foresee.planning.astar import DIAGONAL, STRAIGHT, octile
 from foresee.planning.bits import ahead, behind, is_set
 from foresee.planning.corners import corners_of
 from foresee.planning.grid import Grid, Place
-from foresee.planning.path import GridPath, Watch, sliced
+from foresee.planning.path import GridPath, Watch, compiled, sliced
 from foresee.planning.queue import pop, push
 
 SIZE, BEST, EXPANDED, BEST_FROM = range(4)
@@ -36,6 +36,8 @@ def jump_point(grid: Grid, start: Place, goal: Place, *, seconds: float | None =
     Source:
         Harabor and Grastien (2011, 2014), with the pruned diagonals and the blocks of the latter.
     """
+    if seconds is not None:
+        compiled(jump_point)
     watch = Watch(seconds)
     first, last = grid.cell(start, "start"), grid.cell(goal, "goal")
     corners = corners_of(grid)

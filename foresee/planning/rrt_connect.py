@@ -64,8 +64,9 @@ def rrt_connect(
     found = bool(ends[0] >= 0)
     path = np.zeros((0, 2))
     if found:
-        back = [_branch(points[tree], parents[tree], ends[tree]) for tree in range(2)]
-        path = np.concatenate([back[0][::-1], back[1][1:]])
+        back = [_branch(points[tree], parents[tree], int(ends[tree])) for tree in range(2)]
+        met = (back[0][0] == back[1][0]).all()
+        path = np.concatenate([back[0][::-1], back[1][int(met) :]])
     nodes = np.concatenate([points[tree, : counts[tree]] for tree in range(2)])
     links = parents[1, : counts[1]]
     joined = np.concatenate([parents[0, : counts[0]], np.where(links < 0, -1, links + counts[0])])

@@ -1,5 +1,6 @@
 """RRT, RRT* and Informed RRT*: one tree from the start, the latter two with ever shorter branches."""
 
+from functools import cache
 from typing import no_type_check
 
 import numpy as np
@@ -86,7 +87,17 @@ def rrt_star(
     return _run(obstacles, start, goal, seed, step, most, Watch(seconds), star=True, informed=informed)
 
 
+@cache
+def _compile() -> None:
+    """Compile what is needed, so that a limit on the time is one on the search."""
+    obstacles = Obstacles(np.zeros(2), np.ones(2), np.array([[0.5, 0.5, 0.1]]))
+    rrt(obstacles, np.array([0.1, 0.5]), np.array([0.9, 0.5]), seed=0, most=100)
+
+
 def _run(obstacles, start, goal, seed, step, most, watch, *, star, informed):
+    if watch.seconds is not None:
+        _compile()
+        watch = Watch(watch.seconds)
     diagonal = float(np.hypot(*(obstacles.high - obstacles.low)))
     step = diagonal / 20 if step is None else float(step)
     check_effort(most, step)
@@ -105,6 +116,8 @@ def _run(obstacles, start, goal, seed, step, most, watch, *, star, informed):
 
     def part(tries: int) -> bool:
         done = _grow(*search, min(tries, 2**14))
+        if state[GOALS]:
+            _shortest(last[0], last[1], points, costs, goals, state, best, True)
         if np.isfinite(best[0]) and (not history or best[0] < history[-1][1]):
             history.append((watch.spent, float(best[0])))
         return bool(done)

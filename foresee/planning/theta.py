@@ -7,7 +7,7 @@ from numba import njit
 
 from foresee.planning.costs import EXPANDED, SIZE, trace
 from foresee.planning.grid import Grid, Place
-from foresee.planning.path import GridPath, Watch, sliced
+from foresee.planning.path import GridPath, Watch, compiled, sliced
 from foresee.planning.queue import pop, push
 
 
@@ -31,6 +31,8 @@ def any_angle(grid: Grid, start: Place, goal: Place, *, seconds: float | None = 
     Source:
         Nash, Koenig and Tovey (2010), "Lazy Theta*".
     """
+    if seconds is not None:
+        compiled(any_angle)
     watch = Watch(seconds)
     first, last = grid.cell(start, "start"), grid.cell(goal, "goal")
     size = grid.moves.size

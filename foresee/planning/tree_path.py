@@ -16,7 +16,8 @@ class TreePath:
 
     Attributes:
         found: whether there is a path. That none was found proves nothing.
-        outcome: "found", "out of time", or "out of effort" when all points allowed were used.
+        outcome: "found", "out of time", "out of effort" when all points allowed were used, or, from an exact
+            planner only, "no path".
         length: of the path; infinite where none was found.
         points: corners of the path, from start to goal.
         nodes: of the tree, or the points sampled.
@@ -27,7 +28,7 @@ class TreePath:
     """
 
     found: bool
-    outcome: Literal["found", "out of time", "out of effort"]
+    outcome: Literal["found", "no path", "out of time", "out of effort"]
     length: float
     points: Float[np.ndarray, "corners 2"]
     nodes: Float[np.ndarray, "nodes 2"]
