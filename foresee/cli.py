@@ -257,6 +257,71 @@ def track(
         run_track(detections, out=folder, format=format, truth=truth, seed=seed, quiet=quiet)
 
 
+@app.command()
+def plan(
+    map_file: Annotated[
+        Path,
+        typer.Argument(
+            help="MovingAI .map, a picture, or an npz of occupancy, gzipped or not.", metavar="MAP"
+        ),
+    ],
+    start: Annotated[str, typer.Option(help="Column and row from the top left.", metavar="X,Y")],
+    goal: Annotated[str, typer.Option(help="Column and row from the top left.", metavar="X,Y")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; default: a dated folder under foresee-out/.")
+    ] = None,
+    method: Annotated[
+        Literal["jump_point", "astar", "any_angle"],
+        typer.Option(help="How to search; the first two are exact."),
+    ] = "jump_point",
+    threshold: Annotated[
+        float, typer.Option(callback=_share, help="Cells at least so probably occupied are obstacles.")
+    ] = 0.5,
+    radius: Annotated[float, typer.Option(min=0, help="Radius of the robot [cells].")] = 0.0,
+    collision: Annotated[
+        float | None,
+        typer.Option(
+            callback=_finite_positive,
+            help="What a cell's length inside an obstacle costs: find the path of least expected cost.",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(callback=_finite_positive, help="The search stops after so long.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
+) -> None:
+    """Find a shortest path on a map, or prove that there is none."""
+    places = {name: _column_and_row(text, name) for name, text in (("--start", start), ("--goal", goal))}
+    folder = _dated_folder() if out is None else out
+    with _one_line_errors(folder):
+        if not map_file.exists():
+            _fail(f"{map_file}: no such file")
+        from foresee.jobs.plan import plan as run_plan
+
+        run_plan(
+            map_file,
+            start=places["--start"],
+            goal=places["--goal"],
+            out=folder,
+            method=method,
+            threshold=threshold,
+            radius=radius,
+            collision=collision,
+            seconds=seconds,
+            quiet=quiet,
+        )
+
+
+def _column_and_row(text: str, option: str) -> tuple[int, int]:
+    try:
+        column, row = (int(word) for word in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"expected a column and a row, as 12,40, got {text!r}", param_hint=option
+        ) from None
+    return column, row
+
+
 def _with_config(config: Path | None, given: dict[str, Any]) -> dict[str, Any]:
     """Return the options of the main job: those that are given, else those of a file, else the usual ones."""
     held: dict[str, Any] = {}

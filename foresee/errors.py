@@ -41,6 +41,18 @@ class TrackingError(ForeseeError):
     """Detections or tracks that nothing can be made of; the message says what was expected and what came."""
 
 
+class MapError(ForeseeError):
+    """A map or a list of queries cannot be read or made; the message is one line and says why."""
+
+
+class PlaceError(ForeseeError):
+    """A start or a goal is off the map or inside an obstacle."""
+
+
+class BudgetError(ForeseeError):
+    """A search was given no time, or no effort, to search with."""
+
+
 class OptionError(ForeseeError):
     """An option has a value that nothing can be done with; the command line ends with status 2."""
 
