@@ -37,6 +37,10 @@ class CalibrationError(ForeseeError):
     """Predictions or labels that nothing can be calibrated or judged with; the message says why."""
 
 
+class PlanningError(ForeseeError):
+    """Nothing can be planned with this: an empty box, no steps, weights that reward, a system out of control."""
+
+
 class OptionError(ForeseeError):
     """An option has a value that nothing can be done with; the command line ends with status 2."""
 
