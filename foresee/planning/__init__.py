@@ -1,7 +1,16 @@
 """Search and control. Start with `plan`."""
 
 from foresee.planning.box import InBox, least_in_box
+from foresee.planning.controllability import (
+    controllable,
+    detectable,
+    observable,
+    place_poles,
+    stabilisable,
+)
 from foresee.planning.ilqr import Ilqr
+from foresee.planning.lqg import Lqg, Observer, lqg, steady_observer
+from foresee.planning.lqr import Regulator, discretised, finite_lqr, lqr, with_integral
 from foresee.planning.plan import compiled, plan
 from foresee.planning.planner import AbstractPlanner, Plan
 from foresee.planning.problem import Problem
@@ -12,12 +21,26 @@ __all__ = [
     "AbstractSquares",
     "Ilqr",
     "InBox",
+    "Lqg",
+    "Observer",
     "Plan",
     "Problem",
     "Quadratic",
+    "Regulator",
     "SoftDiscs",
     "Total",
     "compiled",
+    "controllable",
+    "detectable",
+    "discretised",
+    "finite_lqr",
     "least_in_box",
+    "lqg",
+    "lqr",
+    "observable",
+    "place_poles",
     "plan",
+    "stabilisable",
+    "steady_observer",
+    "with_integral",
 ]
