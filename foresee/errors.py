@@ -38,7 +38,7 @@ class CalibrationError(ForeseeError):
 
 
 class PlanningError(ForeseeError):
-    """Nothing can be planned with this: an empty box, no steps, weights that reward, a system out of control."""
+    """Nothing can be planned with this: an empty box, no steps, weights that reward, a system out of reach."""
 
 
 class OptionError(ForeseeError):

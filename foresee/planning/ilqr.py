@@ -66,6 +66,8 @@ class Ilqr(AbstractPlanner):
         key: PRNGKeyArray | None = None,
     ) -> Plan:
         """Return the plan; nothing here is random."""
+        if problem.limits is not None:
+            raise PlanningError("Ilqr: expected a problem without limits; Constrained keeps them")
         x = certain_state(belief)
         actions, converged, taken = minimise(self, problem, x, first_actions(problem, warm, x.dtype))
         states = problem.rollout(x, actions)

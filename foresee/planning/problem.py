@@ -31,6 +31,11 @@ class Problem(eqx.Module):
         lower, upper: bounds of the inputs; may be infinite.
         horizon: number of steps T.
         dt: duration of a step in seconds, for dynamics that are a conditional.
+        limits: x, t ↦ a vector that shall not be positive at any step after the first; for planners that
+            keep limits (`Constrained`, `Mppi`, `Cem`).
+        risk: highest probability in every step with which any of the limits may be overstepped, where the
+            state
+            is in doubt.
 
     Raises:
         ShapeError: if the bounds are not two vectors of one length.
@@ -45,6 +50,8 @@ class Problem(eqx.Module):
     upper: Float[Array, " m"] = eqx.field(converter=as_float)
     horizon: int = eqx.field(static=True)
     dt: Float[Array, ""] = eqx.field(converter=as_float, default=1.0)
+    limits: Callable | None = None
+    risk: Float[Array, ""] = eqx.field(converter=as_float, default=0.05)
 
     def __check_init__(self) -> None:
         """Check the box and the horizon."""
@@ -54,6 +61,8 @@ class Problem(eqx.Module):
             )
         if isinstance(self.horizon, bool) or not isinstance(self.horizon, int) or self.horizon < 1:
             raise PlanningError(f"Problem: expected a horizon of at least 1 step, got {self.horizon!r}")
+        if not isinstance(self.risk, Tracer) and not 0 < float(self.risk) < 1:
+            raise PlanningError(f"Problem: expected a risk between 0 and 1, got {float(self.risk)}")
         if not isinstance(self.lower, Tracer) and not isinstance(self.upper, Tracer):
             lower, upper = np.asarray(self.lower), np.asarray(self.upper)
             if not (lower <= upper).all():
