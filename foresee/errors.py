@@ -53,6 +53,10 @@ class BudgetError(ForeseeError):
     """A search was given no time, or no effort, to search with."""
 
 
+class PlanningError(ForeseeError):
+    """Nothing can be planned with this: an empty box, no steps, weights that reward, no way to steer."""
+
+
 class OptionError(ForeseeError):
     """An option has a value that nothing can be done with; the command line ends with status 2."""
 
