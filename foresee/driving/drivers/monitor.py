@@ -285,10 +285,8 @@ def facts_of(
         jnp.max(jnp.where(known, outlook.scene.position_sd[:NEAR], 0.0)),
     ]
     row = jax.tree.map(lambda leaf: leaf[-1], rows_of(outlook.scene))
-    first = jax.tree.map(
-        lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, forecaster.model.networks.encoder
-    )
-    return Facts(jnp.stack(signs), first(row.own, row.others, row.there))
+    first = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, forecaster.model.networks)
+    return Facts(jnp.stack(signs), first.encode(row))
 
 
 def _disagreement(outlook: Outlook) -> Float[Array, " N"]:

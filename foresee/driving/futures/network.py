@@ -80,8 +80,11 @@ class FutureNetwork(eqx.Module):
 
     def encoding(self, scene: Snapshot) -> Float[Array, "V W"]:
         """Return the encoding of every vehicle: what a situation is like, for telling strange ones."""
-        rows = rows_of(scene)
-        return jax.vmap(self.encoder)(rows.own, rows.others, rows.there)
+        return jax.vmap(self.encode)(rows_of(scene))
+
+    def encode(self, row: "Row") -> Float[Array, " W"]:
+        """Return the encoding of one vehicle."""
+        return self.encoder(row.own, row.others, row.there)
 
 
 class MaskedNetwork(eqx.Module):
@@ -99,9 +102,9 @@ class MaskedNetwork(eqx.Module):
         """Return the ways on of one vehicle."""
         return self.network.one(row, jax.random.wrap_key_data(self.seed))
 
-    def encoding(self, scene: Snapshot) -> Float[Array, "V W"]:
-        """Return the encoding of every vehicle, with all units."""
-        return eqx.nn.inference_mode(self.network).encoding(scene)
+    def encode(self, row: "Row") -> Float[Array, " W"]:
+        """Return the encoding of one vehicle, with all units."""
+        return eqx.nn.inference_mode(self.network).encode(row)
 
 
 def keep_on(scene: Snapshot) -> Float[Array, "V T 2"]:

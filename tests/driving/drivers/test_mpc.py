@@ -190,7 +190,7 @@ def test_it_begins_its_plan_and_the_plan_is_what_the_world_does(sampling):
 
 def test_between_two_plans_it_carries_out_the_last_one():
     driver = Mpc(nearest=3, every=2)
-    world = traffic(*(jnp.asarray(value) for value in BRAKES[:2]), jnp.asarray(BRAKES[3]))
+    world = traffic(jnp.asarray(BRAKES[0]), jnp.asarray(BRAKES[1]), jnp.asarray(BRAKES[3]))
     view = observe(world, jnp.asarray(0), know_exactly(world, jnp.asarray(0)))
     act = jax.jit(lambda *given, key: driver.act(*given, key=key))
     _, first = act(view, driver.start(), key=KEY)
