@@ -122,8 +122,8 @@ def fitted(method: str, network: Network, fit: np.ndarray) -> Callable[[np.ndarr
 def scaling(network: Network, report: measure.Report, splits: int) -> dict[str, np.ndarray]:
     """Score every method on every split, add the table, and return the scores of each."""
     makers = {name: lambda net, fit, name=name: fitted(name, net, fit) for name in METHODS}
-    wanted = [name for name in PEERS if report.wanted(measure.Entry(name, lambda problem: None))]  # type:
-    ignore makers |= {name: PEERS[name] for name in wanted}
+    wanted = [name for name in PEERS if report.wanted(measure.Entry(name, lambda problem: None))]  # type: ignore
+    makers |= {name: PEERS[name] for name in wanted}
     values: dict[str, list] = {name: [] for name in makers}
     seconds: dict[str, list[float]] = {name: [] for name in makers}
     missing: dict[str, str] = {}

@@ -37,7 +37,7 @@ def tracker(association: Any) -> Tracker:
 
 
 def scenes(seeds: int, angle: float) -> tuple[Scan, np.ndarray]:
-    """Draw two objects per seed that meet half way, with misses and false detections; return their paths too."""
+    """Draw two objects per seed that meet half way, with misses and false detections; and their paths."""
     rng = np.random.default_rng(int(10 * angle))
     half, time = np.radians(angle) / 2, np.arange(SCANS) - MEET
     way = 1.5 * time[:, None] * np.array([np.cos(half), np.sin(half)])
@@ -57,7 +57,7 @@ def scenes(seeds: int, angle: float) -> tuple[Scan, np.ndarray]:
 
 @eqx.filter_jit
 def names(model: Tracker, scans: Scan, real: jax.Array) -> jax.Array:
-    """Return the name of the confirmed track nearest to each object in every scan; −1 where none is in 5 m."""
+    """Return the name of the confirmed track nearest to each object; −1 where none is within 5 m."""
 
     def one(sequence: Scan) -> jax.Array:
         _, tables = run_scans(model, model.begin(32), sequence)
