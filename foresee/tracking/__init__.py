@@ -3,6 +3,7 @@
 from foresee.tracking.association import BeliefPropagation, NearestNeighbour
 from foresee.tracking.birth import Birth
 from foresee.tracking.detections import Detections, Scan
+from foresee.tracking.fuse import covariance_intersection
 from foresee.tracking.gate import Gate
 from foresee.tracking.labelled import Labelled
 from foresee.tracking.learn import Learned, learn
@@ -28,6 +29,7 @@ __all__ = [
     "Tracker",
     "Tracks",
     "advance",
+    "covariance_intersection",
     "learn",
     "log_evidence",
     "simulate",

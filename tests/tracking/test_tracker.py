@@ -1,8 +1,5 @@
 """The tracker: the host against compiled code, a textbook step, evidence, traces, batches, capacity."""
 
-import importlib.util
-from pathlib import Path
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -26,12 +23,7 @@ from foresee.tracking import (
     track,
 )
 from foresee.tracking.sequence import run_scans
-
-spec = importlib.util.spec_from_file_location("scenes", Path(__file__).with_name("scenes.py"))
-assert spec is not None
-assert spec.loader is not None
-scenes = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(scenes)
+from tests.tracking import scenes
 
 
 @pytest.mark.parametrize(
