@@ -57,9 +57,8 @@ HEADS = (
 )
 STEPS = (  # from one driver to the next
     ("bc", "cw_erm"), ("bc", "mper"), ("vg", "mpur"), ("pdm", "pdm, in doubt"), ("pdm", "safepathnet"),
-    ("safepathnet_likely", "safepathnet"), ("pdm", "pdm" + GUARDED), ("mper", "mper" + GUARDED),
+    ("safepathnet_likely", "safepathnet"), ("pdm", "pdm" + GUARDED),
     ("idm", "idm" + GUARDED), ("pdm, in doubt", "pdm, in doubt" + GUARDED),
-    ("safepathnet", "safepathnet" + GUARDED),
 )  # fmt: skip
 SCORES = {
     "ade_4s": "ADE [m]", "min_ade_6_4s": "minADE of 6 [m]", "coverage_90_1s": "90 % along, 1 s",

@@ -23,7 +23,7 @@ from foresee.driving.policies import Expert
 from foresee.driving.scenario import Scenario, Scenarios
 from foresee.driving.scores import OUTCOMES
 from foresee.driving.sensing import AbstractSensing
-from foresee.driving.simulate import Frame, Mode, check_mode, simulate
+from foresee.driving.simulate import MODES, Frame, Mode, check_mode, simulate
 from foresee.driving.traffic_model import AbstractTraffic
 from foresee.errors import ShapeError
 
@@ -116,6 +116,7 @@ def evaluate(
     *,
     sensing: AbstractSensing | None = None,
     traffic: AbstractTraffic | None = None,
+    one_program: bool = False,
     key: PRNGKeyArray,
     keep: int = KEPT,
     progress: Progress | None = None,
@@ -128,6 +129,8 @@ def evaluate(
         mode: what the others do, as in `simulate`: "replay", "reactive", "mixed" or "learned".
         sensing: how the ego sees the others; None: exactly.
         traffic: the model that moves the others in "learned" traffic.
+        one_program: whether all modes are compiled together, which saves time if a driver is evaluated in
+            several of them, with the same traffic given.
         key: the randomness of sensing and driver.
         keep: number of episodes to keep for looking at, failed ones first.
         progress: called with the name of the step and the share of it that is done.
@@ -146,12 +149,13 @@ def evaluate(
     name, driver, told = _name(driver), as_driver(driver), progress or (lambda step, share: None)
     count, size = len(scenarios), _chunk(scenarios)
     keys = jax.random.split(key, count)
+    moving = jnp.asarray(MODES.index(mode)) if one_program else mode
 
     def drive(start: int) -> _Part:
         # The last chunk is filled up with copies, so that all have the shape that is compiled already.
         chosen = np.minimum(np.arange(start, start + size), count - 1)
         chunk = jax.tree.map(lambda leaf: leaf[chosen], scenarios.scenario)
-        driven = _drive(driver, chunk, keys[chosen], sensing, traffic, mode, scenarios.dt)
+        driven = _drive(driver, chunk, keys[chosen], sensing, traffic, moving, scenarios.dt)
         there = min(size, count - start)
         return _Part(chosen[:there], *jax.tree.map(lambda leaf: np.asarray(leaf)[:there], driven))
 
@@ -187,7 +191,7 @@ def _drive(
     keys: Array,
     sensing: AbstractSensing | None,
     traffic: AbstractTraffic | None,
-    mode: Mode,
+    mode: Mode | Int[Array, ""],
     dt: float,
 ) -> tuple[Judged, Array, Frame]:
     def one(scenario: Scenario, key: Array) -> tuple[Judged, Array, Frame]:

@@ -1,5 +1,6 @@
 """Closed loop: a driver in recorded or reactive traffic, frame after frame."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -69,7 +70,7 @@ def simulate(
     scenario: Scenario,
     driver: AbstractDriver,
     *,
-    mode: Mode | str = "replay",
+    mode: Mode | str | Int[Array, ""] = "replay",
     dt: float | Float[Array, ""] = 0.1,
     sensing: AbstractSensing | None = None,
     traffic: AbstractTraffic | None = None,
@@ -84,7 +85,8 @@ def simulate(
             follow the record's first frame and then drive themselves; who comes later enters where it was
             recorded, as soon as there is room. "mixed": they follow the record until the one ahead of them is
             no longer where it was recorded, and drive themselves from then on. "learned": as in "reactive",
-            but they do what a model of traffic says.
+            but they do what a model of traffic says. As an array, its number in `MODES`: one program serves
+            all of them.
         dt: time between frames [s].
         sensing: how the ego sees the others; None: exactly.
         traffic: the model that moves the others in "learned" traffic; its time step has to be `dt`.
@@ -96,12 +98,13 @@ def simulate(
     Raises:
         OptionError: if the mode is unknown, or there is no model to move the others.
     """
-    check_mode(mode, traffic)
+    if isinstance(mode, str):
+        check_mode(mode, traffic)
     every = decision_steps(dt)
     world, ego = scenario.world, scenario.ego
     me = jnp.arange(world.vehicles) == ego
-    free = mode in ("reactive", "learned")  # nobody but the ego follows the record
-    reactive = jnp.full(world.vehicles, free) & ~me
+    free = _is(mode, "reactive") | _is(mode, "learned")  # nobody but the ego follows the record
+    reactive = jnp.broadcast_to(jnp.asarray(free), me.shape) & ~me
     first = know_exactly(world, ego) if sensing is None else sensing.start(world, ego)
 
     def advance(carry: Any, moment: Any) -> tuple[Any, tuple[Frame, Array]]:
@@ -115,21 +118,27 @@ def simulate(
             beliefs = sensing.update(beliefs, world, ego, dt, key=sensed)
         action, memory = driver.act(observe(world, ego, beliefs), memory, key=acted)
         frame = _frame(world, reactive, None if sensing is None else beliefs)
-        if mode == "replay":
-            actions = jnp.zeros((world.vehicles, 2), world.x.dtype)
-        elif traffic is not None and mode == "learned":
-            actions, moved_by = traffic.act(world, moved_by, key=moving)
-            actions = forced(actions, script)
-        else:
-            reactive = _released(world, now, reactive, me) if mode == "mixed" else reactive
-            world, actions = react(world, reactive, script, tick, every, dt)
+        reactive = _if(_is(mode, "mixed"), lambda: _released(world, now, reactive, me), reactive)
+
+        def replayed() -> tuple[World, Array, Any]:
+            return world, jnp.zeros((world.vehicles, 2), world.x.dtype), moved_by
+
+        def reacting() -> tuple[World, Array, Any]:
+            return *react(world, reactive, script, tick, every, dt), moved_by
+
+        def learned() -> tuple[World, Array, Any]:
+            if traffic is None:
+                return replayed()  # checked before
+            actions, remembered = traffic.act(world, moved_by, key=moving)
+            return world, forced(actions, script), remembered
+
+        world, actions, moved_by = _one_of(mode, (replayed, reacting, reacting, learned))
         moved = step(world, jnp.where(me[:, None], action, actions), dt)
         handed = tick >= scenario.handover
         recorded = _row(scenario.record, tick + 1)
         driven = (reactive & arrived) | (me & handed)
-        moved = _put(moved, recorded, ~driven & (not free or (me & ~handed)))
-        if free:
-            moved, arrived = _enter(moved, recorded, arrived)
+        moved = _put(moved, recorded, ~driven & (~jnp.asarray(free) | (me & ~handed)))
+        moved, arrived = _if(free, lambda: _enter(moved, recorded, arrived), (moved, arrived))
         moved = replace(moved, target=jnp.where(me, moved.lane, moved.target))
         return (moved, reactive, arrived, beliefs, memory, moved_by), (frame, action)
 
@@ -140,7 +149,7 @@ def simulate(
         scenario.script,
         jax.random.split(key, steps),
     )
-    begun = traffic.start(world) if traffic is not None and mode == "learned" else None
+    begun = traffic.start(world) if traffic is not None and _is(mode, "learned") is not False else None
     start = (world, reactive, world.alive, first, driver.start(), begun)
     (world, reactive, _, beliefs, *_), (frames, actions) = jax.lax.scan(advance, start, moments)
     last = _frame(world, reactive, None if sensing is None else beliefs)
@@ -158,6 +167,26 @@ def check_mode(mode: Any, traffic: Any) -> None:
         raise OptionError(f"expected a mode out of {', '.join(MODES)}, got {mode!r}")
     if mode == "learned" and traffic is None:
         raise OptionError("expected a traffic model for learned traffic, got none")
+
+
+def _is(mode: Mode | str | Int[Array, ""], name: Mode) -> Bool[Array, ""] | bool:
+    """Return whether that is the mode; an array where the mode is one."""
+    return mode == name if isinstance(mode, str) else mode == MODES.index(name)
+
+
+def _if(told: Bool[Array, ""] | bool, make: Callable[[], Any], otherwise: Any) -> Any:
+    """Return what is made if that is so; only an array makes a program with both."""
+    if isinstance(told, bool):
+        return make() if told else otherwise
+    return jax.lax.cond(told, make, lambda: otherwise)
+
+
+def _one_of(mode: Mode | str | Int[Array, ""], makers: tuple[Callable[[], Any], ...]) -> Any:
+    """Return what the maker of the mode makes; the same maker is compiled once."""
+    if isinstance(mode, str):
+        return makers[MODES.index(mode)]()
+    own = tuple(dict.fromkeys(makers))
+    return jax.lax.switch(jnp.asarray([own.index(each) for each in makers])[mode], own)
 
 
 def _frame(world: World, reactive: Array, beliefs: Beliefs | None) -> Frame:

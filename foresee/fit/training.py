@@ -71,7 +71,7 @@ def fit(
     record_gradients: bool = False,
     checkpoint: str | Path | None = None,
     sharding: jax.sharding.Sharding | None = None,
-    progress: bool = False,
+    progress: bool | Callable[[float], None] = False,
 ) -> Fitted:
     """Train a model, or many at once, by minibatches.
 
@@ -104,7 +104,8 @@ def fit(
         record_gradients: whether to keep the norm of the gradient in every layer at every step.
         checkpoint: file to go on from, written about every half second and when interrupted.
         sharding: how the rows of a batch are spread over devices, as `NamedSharding(mesh, P("rows"))`.
-        progress: whether to show a bar.
+        progress: whether to show a bar; or what is called about twice a second with the share of the epochs
+            that is done, and ends the training by raising anything.
 
     Raises:
         ShapeError: if leading axes do not fit each other.
@@ -142,10 +143,12 @@ class _Loop:
         axes: Any,
         epochs: int,
         path: Path | None,
-        bar: bool,
+        progress: bool | Callable[[float], None],
     ):
         self.task, self.own, self.keys, self.axes = task, own, keys, axes
-        self.epochs, self.path, self.bar = epochs, path, bar
+        self.epochs, self.path = epochs, path
+        self.bar = progress is True
+        self.tell = progress if callable(progress) else None
 
     def run(self, state: State, record: Record, parameters: PyTree) -> tuple[State, Record]:
         """Train to the end, from the checkpoint where there is one."""
@@ -159,7 +162,8 @@ class _Loop:
         with Progress(*columns, disable=not self.bar, transient=True) as bar:
             line = bar.add_task("", total=self.epochs, completed=done)
             # Without anything to do in between, the whole run is one call.
-            share = self.epochs if self.path is None and not self.bar else 1
+            watched = self.path is not None or self.bar or self.tell is not None
+            share = 1 if watched else self.epochs
             try:
                 while done < self.epochs and not bool(jnp.all(state.stopped)):
                     began = time.perf_counter()
@@ -170,6 +174,8 @@ class _Loop:
                     )
                     took, done = time.perf_counter() - began, stop
                     bar.update(line, completed=done)
+                    if self.tell is not None:
+                        self.tell(done / self.epochs)
                     share = _next_share(share, took)
             finally:
                 # An interruption loses what runs at this moment, nothing else.

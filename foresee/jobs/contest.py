@@ -11,16 +11,13 @@ import polars as pl
 
 from foresee.driving.drivers.monitor import Monitored
 from foresee.driving.drivers.mpc import Mpc
-from foresee.driving.drivers.policy import Policy
-from foresee.driving.drivers.rollout import windows
 from foresee.driving.drivers.stored import save_driver
-from foresee.driving.evaluate import Evaluation
+from foresee.driving.evaluate import Episodes, Evaluation
 from foresee.driving.findings import DriversFindings
-from foresee.driving.futures.learn_traffic import learn_traffic
 from foresee.driving.futures.traffic import LearnedTraffic
 from foresee.driving.scenario import Scenarios
-from foresee.errors import ForeseeError
 from foresee.jobs.baselines import at_a_time
+from foresee.jobs.beside import Beside
 from foresee.jobs.config import Options
 from foresee.jobs.drivers import (
     ALWAYS,
@@ -28,16 +25,16 @@ from foresee.jobs.drivers import (
     POLICIES,
     Fleet,
     driver_numbers,
-    in_chunks,
     make_fleet,
     metrics_table,
     rows_of,
 )
 from foresee.jobs.fleet import Entrant, drive_entrants
 from foresee.jobs.foresight import foresight_of
+from foresee.jobs.lessons import Lessons
 from foresee.jobs.parts import Parts, spread
-from foresee.jobs.policies import SIZES, Taught, learn_policies
-from foresee.jobs.progress import Pieces, epochs_told
+from foresee.jobs.policies import SIZES, Taught, learn_in_doubt
+from foresee.jobs.progress import Pieces
 from foresee.jobs.replay import unseen, watch
 from foresee.jobs.watch import GUARDED, Watch, learn_monitor
 from foresee.jobs.worlds import World
@@ -45,9 +42,7 @@ from foresee.report.baselines import Driven
 from foresee.report.clips import choose_scenarios, make_clips
 from foresee.report.gains import gain_numbers
 
-TRAFFIC_EPOCHS = 4
-JUDGED = 96  # so many scenarios of the last part drivers are judged on, at most
-STRETCH, BETWEEN, STEP, AROUND = 4.0, 1.5, 0.2, 22  # stretches that traffic is learned from [s]
+JUDGED = 64  # so many scenarios of the last part drivers are judged on, at most
 SHOWN = ("idm", "pdm", "pdm_expected", "mpur", "safepathnet", "mpc")  # in the replay
 MOST_CLIPS = 60
 MONITORED = True  # whether drivers are judged with a monitor, too
@@ -77,13 +72,21 @@ class Contest:
 
 
 def run_contest(
-    parts: Parts, world: World, options: Options, pieces: Pieces, *, share: float, progress: Progress
+    parts: Parts,
+    world: World,
+    lessons: Beside[Lessons],
+    options: Options,
+    pieces: Pieces,
+    *,
+    share: float,
+    progress: Progress,
 ) -> Contest:
-    """Learn to drive from the first part, choose by the second, judge everybody on the third.
+    """Finish learning to drive, choose by the second part, judge everybody on the third.
 
     Args:
         parts: the recording.
         world: what foretells.
+        lessons: what is learned without a world, under way.
         options: who takes part, and how often is learned.
         pieces: what is finished already.
         share: of the usual number of epochs.
@@ -97,29 +100,31 @@ def run_contest(
     test, dt = spread(everything, JUDGED), everything.dt
     progress("monitor", 0.0)
     watch_over = learn_monitor(parts, world.model, pieces, seed=seed) if MONITORED else Watch()
+    learnt = lessons.result(lambda text, done: progress(text, 0.1 + 0.1 * done))
+    taught, traffic = learnt.taught, learnt.traffic
+    if "mpur" in options.methods:
+        learn_in_doubt(
+            taught, pieces, seed=seed, share=share, model=world.model, judge=learnt.judge,
+            progress=lambda text, done: progress(text, 0.2 + 0.3 * done),
+        )  # fmt: skip
     fleet = make_fleet(world.model, options.methods, dt, SIZES, watch_over.monitor)
-    size = _whole(at_a_time(test))
-
-    def judge(name: str, policy: Policy, number: int, part: str, mode: str) -> pl.DataFrame:
-        entrant = fleet.entrant("bc", policy, number)
-        return in_chunks(parts.scenarios[part], size, lambda some: _alone(entrant, mode, some, seed))
-
-    more = (options, pieces, share, judge)
-    taught = _taught(parts, world, *more, lambda text, done: progress(text, 0.5 * done))
-    traffic, notes = _traffic(parts, pieces, share, seed, lambda text, done: progress(text, 0.5 + 0.1 * done))
     modes = tuple(mode for mode in MODES if mode != "learned" or traffic is not None)
     taking_part = _entrants(fleet, options.methods, taught)
+
+    seen: dict[tuple[str, str], Evaluation] = {}  # with their episodes, which are not kept in pieces
 
     def finish(entrant: Entrant, mode: str, run: Callable[[], Evaluation]) -> dict[str, Any]:
         def make() -> dict[str, Any]:
             judged = run()
+            if _is_shown(entrant):
+                seen[entrant.name, mode] = judged
             return {"table": judged.table, "seconds": judged.seconds}
 
         return pieces(f"{entrant.name} {entrant.seed} {mode}", make)
 
     done = drive_entrants(
-        taking_part, modes, test, seed=seed, traffic=traffic, finish=finish,
-        progress=lambda text, done: progress(text, 0.6 + 0.35 * done),
+        taking_part, modes, test, seed=seed, traffic=traffic, keep=len(test), finish=finish,
+        progress=lambda text, done: progress(text, 0.5 + 0.45 * done),
     )  # fmt: skip
     seconds = {place: each["seconds"] for place, each in done.items()}
     table = metrics_table({place: rows_of(each["table"], test) for place, each in done.items()})
@@ -127,7 +132,7 @@ def run_contest(
     left_out = (
         () if test is everything else (f"drivers are judged on {len(test)} of {len(everything)} scenarios",)
     )
-    shown, places = _shown(taking_part, done, modes, test, traffic, seed)
+    shown, places = _shown(taking_part, done, seen, modes, test, traffic, seed)
     findings = DriversFindings(
         drivers=tuple(dict.fromkeys(each.name for each in taking_part)),
         modes=modes,
@@ -140,7 +145,7 @@ def run_contest(
         trainings=taught.trainings,
         monitor=watch_over.findings,
         ablations=_ablations(taught),
-        notes=(*taught.notes, *notes, *watch_over.notes, *left_out),
+        notes=(*taught.notes, *learnt.notes, *watch_over.notes, *left_out),
     )
     own = driver_numbers(table, seconds, seed=seed) | gain_numbers(table, seed=seed)
     numbers = watch_over.numbers | _contest_numbers(findings, test, own)
@@ -155,66 +160,6 @@ def write_policies(folder: Path, drivers: dict[str, Any]) -> None:
     for path in folder.glob("*.eqx"):
         if path.stem not in drivers:
             path.unlink()
-
-
-def _whole(count: int) -> int:
-    """Return the power of two that so many scenarios are filled up to."""
-    return 1 << (count - 1).bit_length()
-
-
-def _alone(entrant: Entrant, mode: str, scenarios: Scenarios, seed: int) -> Evaluation:
-    quiet: Progress = lambda text, share: None  # noqa: E731
-    return drive_entrants([entrant], [mode], scenarios, seed=seed, progress=quiet)[
-        entrant.name, mode, entrant.seed
-    ]
-
-
-def _taught(
-    parts: Parts,
-    world: World,
-    options: Options,
-    pieces: Pieces,
-    share: float,
-    judge: Any,
-    progress: Progress,
-) -> Taught:
-    wanted = [name for name in options.methods if name in POLICIES]
-    if not wanted:
-        return Taught()
-    return learn_policies(
-        parts, wanted, pieces, seed=options.seed, seeds=options.seeds, share=share, model=world.model,
-        judge=judge, progress=progress,
-    )  # fmt: skip
-
-
-def _traffic(
-    parts: Parts, pieces: Pieces, share: float, seed: int, progress: Progress
-) -> tuple[LearnedTraffic | None, tuple[str, ...]]:
-    """Learn traffic from parts that no driver has learned from; None with a remark if that is too little."""
-    if "learned" not in MODES:
-        return None, ()
-    progress("traffic", 0.0)
-    epochs, file = max(round(TRAFFIC_EPOCHS * share), 1), pieces.path("traffic.fit")
-    pieces.begin()
-    try:
-        stretches = _joined([_stretches(parts.scenarios[name]) for name in ("validation", "test")])
-        with epochs_told(file, epochs, lambda done: progress("traffic", done)):
-            learnt = learn_traffic(stretches, epochs=epochs, checkpoint=file, key=jax.random.key(seed))
-    except ForeseeError as error:
-        return None, (f"there is no learned traffic: {error}",)
-    return learnt.traffic(dt=parts.scenarios["test"].dt), ()
-
-
-def _stretches(scenarios: Scenarios) -> Scenarios:
-    thin = max(round(STEP / scenarios.dt), 1)
-    return windows(scenarios, seconds=STRETCH, every=BETWEEN, nearest=AROUND, thin=thin)
-
-
-def _joined(sets: Sequence[Scenarios]) -> Scenarios:
-    stacked = jax.tree.map(lambda *leaves: jax.numpy.concatenate(leaves), *(each.scenario for each in sets))
-    names = tuple(name for each in sets for name in each.names)
-    groups = tuple(name for each in sets for name in each.groups)
-    return Scenarios(names, groups, stacked, sets[0].dt)
 
 
 def _entrants(fleet: Fleet, methods: Sequence[str], taught: Taught) -> list[Entrant]:
@@ -244,27 +189,38 @@ def _warm(fleet: Fleet, taught: Taught) -> list[Mpc]:
     return [replace(mpc, warm=replace(policy, name="policy")) for policy in own if isinstance(mpc, Mpc)]
 
 
+def _is_shown(entrant: Entrant) -> bool:
+    return entrant.name in SHOWN and entrant.seed == 0
+
+
 def _shown(
-    taking_part: Sequence[Entrant], done: dict[Any, Any], modes: Sequence[str], test: Scenarios,
-    traffic: LearnedTraffic | None, seed: int,
+    taking_part: Sequence[Entrant], done: dict[Any, Any], seen: dict[tuple[str, str], Evaluation],
+    modes: Sequence[str], test: Scenarios, traffic: LearnedTraffic | None, seed: int,
 ) -> tuple[tuple[Evaluation, ...], np.ndarray]:  # fmt: skip
-    """Choose drivers and scenarios to look at, and drive these again."""
-    chosen = [each for each in taking_part if each.name in SHOWN and each.seed == 0]
+    """Choose drivers and scenarios to look at; what an earlier run has judged is driven again."""
     judged = [
         unseen(each.name, mode, test, done[each.name, mode, each.seed]["table"], 0.0)
-        for each in chosen
+        for each in taking_part
         for mode in modes
+        if _is_shown(each)
     ]
-    by_name = {each.name: each for each in chosen}
+    by_name = {each.name: each for each in taking_part if _is_shown(each)}
     most = max(MOST_CLIPS // len(judged), 1)
     places = choose_scenarios(judged)[: min(most, at_a_time(test))]
-    seen = [
-        watch(
-            by_name[each.driver], each, places, seed=seed, traffic=traffic if each.mode == "learned" else None
-        )
-        for each in judged
-    ]
-    return tuple(seen), places
+    shown = []
+    for each in judged:
+        known = seen.get((each.driver, each.mode))
+        if known is None:
+            known = watch(by_name[each.driver], each, places, seed=seed, traffic=traffic)
+        shown.append(_only(known, places))
+    return tuple(shown), places
+
+
+def _only(evaluation: Evaluation, places: np.ndarray) -> Evaluation:
+    """Return an evaluation with the episodes of some scenarios alone."""
+    held = evaluation.episodes
+    rows = np.array([int(np.flatnonzero(held.scenario == place)[0]) for place in places])
+    return replace(evaluation, episodes=Episodes(places, jax.tree.map(lambda leaf: leaf[rows], held.frames)))
 
 
 def _ablations(taught: Taught) -> pl.DataFrame:

@@ -31,12 +31,14 @@ from foresee.jobs.watch import GUARDED, guarded_branch
 MODES = ("replay", "reactive", "learned")
 ALWAYS = ("expert", "none", "idm")
 POLICIES = ("bc", "cw_erm", "mper", "vg", "mpur")
+PROGRAMS = (("none", "idm", "pdm", "policy"), ("pdm_expected", "safepathnet"), ("mpc",))
+PLANNED = 0.2  # time between two plans of the planner that looks for them, for it is slow [s]
 Drivers = Mapping[str, Sequence[AbstractDriver]]
 
 
 @dataclass(frozen=True, eq=False)
 class Fleet:
-    """Everybody who takes part, as one program each kind of traffic; the recorded driver has its own.
+    """Everybody who takes part, as a few programs of about the same size; the recorded driver has its own.
 
     Attributes:
         branches: the drivers of the program; the policy is a stand-in for all policies.
@@ -65,10 +67,12 @@ class Fleet:
             own = replace(own, name="policy")
         if name == "safepathnet_likely":
             own = eqx.tree_at(lambda each: each.choose, own, jnp.zeros_like(own.choose))
-        drivers = {**self.branches, branch: own}
+        program = next((group for group in PROGRAMS if branch in group), PROGRAMS[0])
+        there = {each: driver for each, driver in self.branches.items() if each in program}
+        drivers = {**there, branch: own}
         chosen = one_of(tuple(drivers.values()), list(drivers).index(branch))
         full = f"{name}{GUARDED}" if watched else name
-        return Entrant(full, guarded_branch(chosen, self.monitor, watched), seed)
+        return Entrant(full, guarded_branch(chosen, self.monitor, watched), seed, program[0])
 
 
 def make_fleet(
@@ -99,7 +103,7 @@ def make_fleet(
         branches["safepathnet"] = SafePathNet(forecaster)
     if "mpc" in methods:
         warm = branches.get("policy")
-        branches["mpc"] = Mpc(forecaster, warm=warm, interval=dt)
+        branches["mpc"] = Mpc(forecaster, warm=warm, interval=dt, every=max(round(PLANNED / dt), 1))
     return Fleet(branches, monitor)
 
 

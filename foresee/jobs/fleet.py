@@ -88,6 +88,8 @@ def drive_entrants(
 ) -> dict[tuple[str, str, int], Any]:
     """Let everybody drive all scenarios in all kinds of traffic, two programs at a time.
 
+    A program is compiled once, by the first who drives in it.
+
     Args:
         entrants: who drives.
         modes: kinds of traffic.
@@ -102,35 +104,35 @@ def drive_entrants(
     shares: dict[tuple[str, str, int], float] = {}
     total, guard, stopped = len(entrants) * len(modes), Lock(), Event()
 
-    def run(group: Sequence[Entrant], mode: str) -> dict[tuple[str, str, int], Any]:
-        done = {}
-        for entrant in group:
-            place = (entrant.name, mode, entrant.seed)
+    def run(entrant: Entrant, mode: str) -> Any:
+        place = (entrant.name, mode, entrant.seed)
 
-            def follow(share: float, place: tuple[str, str, int] = place) -> None:
-                if stopped.is_set():
-                    raise RuntimeError("interrupted")
-                with guard:
-                    shares[place] = share
-                    ready = sum(each == 1.0 for each in shares.values())
-                    progress(f"{ready} of {total} evaluations", sum(shares.values()) / total)
+        def follow(share: float) -> None:
+            if stopped.is_set():
+                raise RuntimeError("interrupted")
+            with guard:
+                shares[place] = share
+                ready = sum(each == 1.0 for each in shares.values())
+                progress(f"{ready} of {total} evaluations", sum(shares.values()) / total)
 
-            def judge(entrant: Entrant = entrant, follow: Callable[[float], None] = follow) -> Evaluation:
-                return _evaluated(entrant, scenarios, mode, seed, traffic, keep, follow)
+        def judge() -> Evaluation:
+            return _evaluated(entrant, scenarios, mode, seed, traffic, keep, follow)
 
-            follow(0.0)
-            done[place] = finish(entrant, mode, judge)
-            follow(1.0)
+        follow(0.0)
+        done = finish(entrant, mode, judge)
+        follow(1.0)
         return done
 
+    # The slow ones come last in a table, and first here. Whoever is the first in a program compiles it.
+    every = [(each, mode) for each in reversed(entrants) for mode in modes]
+    first = {each.program: (each, mode) for each, mode in reversed(every)}
+    rounds = (list(first.values())[::-1], [each for each in every if each not in first.values()])
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
-        under_way = [
-            pool.submit(run, [each for each in entrants if each.program == program], mode)
-            for mode in reversed(modes)  # the slowest to compile come first
-            for program in dict.fromkeys(each.program for each in entrants)
-        ]
-        found = {place: each for future in under_way for place, each in future.result().items()}
+        found = {}
+        for several in rounds:
+            under_way = [(each.name, mode, each.seed, pool.submit(run, each, mode)) for each, mode in several]
+            found |= {tuple(place): future.result() for *place, future in under_way}
     finally:
         stopped.set()
         pool.shutdown(wait=False, cancel_futures=True)
@@ -148,15 +150,15 @@ def _evaluated(
     keep: int,
     follow: Callable[[float], None],
 ) -> Evaluation:
-    options: dict[str, Any] = {} if mode != "learned" else {"traffic": traffic}
     judged = evaluate(
         entrant.driver,
         scenarios,
         mode,
         sensing=entrant.sensing,
+        traffic=traffic,
+        one_program=True,
         key=jax.random.key(seed),
         keep=keep,
         progress=lambda _, share: follow(min(share, 0.999)),
-        **options,
     )
     return replace(judged, driver=entrant.name)

@@ -13,10 +13,12 @@ from foresee.driving.recording import Recording
 from foresee.driving.states import States
 from foresee.errors import ForeseeError, RecordingError, RoadError, TrainingError
 from foresee.jobs.baselines import FOUND, FROM_MAP
+from foresee.jobs.beside import beside
 from foresee.jobs.config import Options
 from foresee.jobs.contest import Contest, run_contest, write_policies
 from foresee.jobs.drivers import ALWAYS
 from foresee.jobs.folder import write_table
+from foresee.jobs.lessons import Lessons, first_lessons
 from foresee.jobs.parts import NAMES, Parts, make_parts
 from foresee.jobs.progress import Pieces, digest
 from foresee.jobs.terminal import Terminal
@@ -67,24 +69,39 @@ class Learned:
         if parts is None:
             return
         share = 1.0 if options.budget is None else options.budget / USUAL
-        file = None if options.world is None else Path(options.world)
+        pieces.begin()
+
+        def lessons(progress: Any) -> Lessons:
+            return first_lessons(parts, options, pieces, share=share, progress=progress)
+
         try:
-            with terminal.step("world") as progress:
-                self.world = run_world(
-                    parts, pieces, epochs=max(round(EPOCHS * share), 1), seed=options.seed, file=file,
-                    progress=progress,
-                )  # fmt: skip
-                write_world(out / "world.eqx", self.world.model, 1 / parts.scenarios["train"].dt)
-            if "policies" in options.stages:
+            if "policies" not in options.stages:
+                self._learn_world(parts, options, out, pieces, share, terminal)
+                return
+            with beside(lessons) as under_way:
+                world = self._learn_world(parts, options, out, pieces, share, terminal)
                 with terminal.step("policies") as progress:
                     self.contest = run_contest(
-                        parts, self.world, options, pieces, share=share, progress=progress
+                        parts, world, under_way, options, pieces, share=share, progress=progress
                     )
                     self._write(self.contest, out)
         except (RecordingError, TrainingError) as error:
-            if file is not None and self.world is None:
+            if options.world is not None and self.world is None:
                 raise
             self.error = error
+
+    def _learn_world(
+        self, parts: Parts, options: Options, out: Path, pieces: Pieces, share: float, terminal: Terminal
+    ) -> World:
+        file = None if options.world is None else Path(options.world)
+        with terminal.step("world") as progress:
+            world = run_world(
+                parts, pieces, epochs=max(round(EPOCHS * share), 1), seed=options.seed, file=file,
+                progress=progress,
+            )  # fmt: skip
+            write_world(out / "world.eqx", world.model, 1 / parts.scenarios["train"].dt)
+        self.world = world
+        return world
 
     @staticmethod
     def _write(contest: Contest, out: Path) -> None:

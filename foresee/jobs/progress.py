@@ -4,11 +4,9 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any, TypeVar
 from zipfile import BadZipFile
 
@@ -189,31 +187,3 @@ def _value_of(shape: Any, arrays: Mapping[str, np.ndarray]) -> Any:
             return tuple(_value_of(each, arrays) for each in held)
         case _:
             return KINDS[kind](**{name: _value_of(each, arrays) for name, each in held})
-
-
-@contextmanager
-def epochs_told(path: Path, epochs: int, tell: Callable[[float], None]) -> Iterator[None]:
-    """Tell the share of a training's epochs that are done, read from its checkpoint now and then.
-
-    Args:
-        path: the checkpoint.
-        epochs: how many there are to be.
-        tell: called with the share.
-    """
-    over = Event()
-
-    def look() -> None:
-        while not over.wait(1.0):
-            try:
-                with path.open("rb") as opened, np.load(opened) as file:
-                    tell(min(int(file["epoch"]) / epochs, 1.0))
-            except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-                continue  # not there yet
-
-    thread = Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

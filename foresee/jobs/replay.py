@@ -55,7 +55,7 @@ def watch(
         evaluation: the evaluation of all scenarios.
         places: the scenarios to look at; no more than `at_a_time` of them.
         seed: the same as of the evaluation.
-        traffic: moves the others in learned traffic.
+        traffic: moves the others in learned traffic; the same as of the evaluation in any.
     """
     if len(evaluation.episodes.scenario):
         return evaluation

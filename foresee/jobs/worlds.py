@@ -24,7 +24,7 @@ from foresee.driving.futures.windows import Windows, windows_from_states
 from foresee.errors import ForeseeError, RecordingError
 from foresee.fit import Fitted
 from foresee.jobs.parts import NAMES, Parts
-from foresee.jobs.progress import Pieces, epochs_told
+from foresee.jobs.progress import Pieces
 from foresee.storage import whole_file
 
 NETWORKS = 3  # that foretell together
@@ -83,11 +83,10 @@ def run_world(
             progress(f"learning, {NETWORKS} networks", 0.05 + 0.6 * share)
 
         tell(0.0)
-        with epochs_told(checkpoint, epochs, tell):
-            learnt = learn_futures(
-                cut["train"], cut["validation"], members=NETWORKS, width=WIDTH, epochs=epochs,
-                checkpoint=checkpoint, key=jax.random.key(seed),
-            )  # fmt: skip
+        learnt = learn_futures(
+            cut["train"], cut["validation"], members=NETWORKS, width=WIDTH, epochs=epochs,
+            checkpoint=checkpoint, progress=tell, key=jax.random.key(seed),
+        )  # fmt: skip
         model, lessons = learnt.model, learnt.lessons
         training = training_of(learnt.fitted, perf_counter() - begun)
         if learnt.dropped:

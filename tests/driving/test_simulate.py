@@ -15,7 +15,8 @@ from foresee.driving.make_road import straight_road
 from foresee.driving.make_world import make_world
 from foresee.driving.overlap import separation
 from foresee.driving.scenario import Record, Scenario, Script, stack_scenarios
-from foresee.driving.simulate import simulate
+from foresee.driving.simulate import MODES, simulate
+from foresee.driving.traffic_model import ReactiveTraffic
 from foresee.errors import OptionError, ShapeError
 
 STEPS, LATE, HANDOVER = 50, 10, 5
@@ -49,6 +50,17 @@ def episodes(scenario):
         mode: eqx.filter_jit(lambda s, m=mode: simulate(s, driver, mode=m, key=jax.random.key(0)))(scenario)
         for mode in ("replay", "reactive", "mixed")
     }
+
+
+def test_one_program_serves_all_kinds_of_traffic(scenario, episodes):
+    driver, traffic = as_driver(lambda view: (-4.0, 0.0)), ReactiveTraffic()
+    told = {"driver": driver, "traffic": traffic, "key": jax.random.key(0)}
+    together = eqx.filter_jit(lambda s, mode: simulate(s, mode=mode, **told))
+    learned = eqx.filter_jit(lambda s: simulate(s, mode="learned", **told))(scenario)
+    for mode, alone in {**episodes, "learned": learned}.items():
+        same = together(scenario, jnp.asarray(MODES.index(mode)))
+        for one, other in zip(jax.tree.leaves(alone.frames), jax.tree.leaves(same.frames), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-9)
 
 
 def apart(frames, one, other):

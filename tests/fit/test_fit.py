@@ -198,6 +198,25 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
         fit(line(), squared, (x, y), checkpoint=tmp_path / "run.npz", **options)
 
 
+def test_who_is_told_of_the_progress_may_end_it_and_what_was_done_is_kept(tmp_path):
+    x, y = data()
+    options = {"key": KEY, "optimizer": ADAMW, "epochs": 9, "batch_size": 5}
+    told = []
+    whole = fit(line(), squared, (x, y), progress=told.append, **options)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+    def enough(share):
+        raise ZeroDivisionError(share)
+
+    kept = {"checkpoint": tmp_path / "run.npz", **options}
+    with pytest.raises(ZeroDivisionError):
+        fit(line(), squared, (x, y), progress=enough, **kept)
+    with np.load(tmp_path / "run.npz") as file:
+        assert 0 < int(file["epoch"]) < 9
+    equal(fit(line(), squared, (x, y), **kept), whole)
+
+
 def jnp_slope(model):
     return model.slope
 

@@ -42,7 +42,7 @@ def test_one_of_several_drivers_acts_and_remembers():
 def test_all_are_evaluated_and_an_error_ends_it(monkeypatch):
     scenarios, calls, seen, told = made_scenarios(3), [], [], []
 
-    def fake(driver, scenarios, mode, *, sensing, key, keep, progress):
+    def fake(driver, scenarios, mode, *, sensing, traffic, one_program, key, keep, progress):
         calls.append((mode, keep))
         seen.append(sensing)
         progress("", 1.0)
@@ -64,7 +64,7 @@ def test_all_are_evaluated_and_an_error_ends_it(monkeypatch):
         baselines.drive_all(scenarios, seed=0, progress=quiet)
 
 
-def test_only_learned_traffic_is_given_a_model(monkeypatch):
+def test_all_kinds_of_traffic_are_given_the_same_model_for_they_are_one_program(monkeypatch):
     given = []
 
     def fake(driver, scenarios, mode, **options):
@@ -78,8 +78,7 @@ def test_only_learned_traffic_is_given_a_model(monkeypatch):
         [Entrant("none", NoAction())], modes, made_scenarios(2), seed=0, traffic=model, progress=quiet
     )
     assert sorted(mode for mode, _ in given) == ["learned", "replay"]
-    assert dict(given)["learned"] is model
-    assert dict(given)["replay"] is None
+    assert all(each is model for _, each in given)
 
 
 def test_what_was_not_kept_is_driven_again_in_the_same_shape(monkeypatch):
@@ -88,7 +87,7 @@ def test_what_was_not_kept_is_driven_again_in_the_same_shape(monkeypatch):
     assert baselines.at_a_time(scenarios) == 2
     given = []
 
-    def fake(driver, chosen, mode, *, sensing, key, keep, progress):
+    def fake(driver, chosen, mode, *, sensing, traffic, one_program, key, keep, progress):
         assert sensing is None
         given.append((len(chosen), chosen.names, keep))
         return made_evaluation("?", mode, failing=(1,), scenarios=chosen)
@@ -109,7 +108,7 @@ def test_what_was_not_kept_is_driven_again_in_the_same_shape(monkeypatch):
 def test_the_values_of_what_is_driven_again_are_filled_in(monkeypatch):
     scenarios = made_scenarios(5)
 
-    def fake(driver, chosen, mode, *, sensing, key, keep, progress):
+    def fake(driver, chosen, mode, *, sensing, traffic, one_program, key, keep, progress):
         return made_evaluation("?", mode, failing=(1,), scenarios=chosen)
 
     monkeypatch.setattr(fleet, "evaluate", fake)

@@ -1,4 +1,3 @@
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +8,7 @@ from foresee.driving import synthetic_recording
 from foresee.driving.findings import Training
 from foresee.driving.intervals import Estimate
 from foresee.driving.states import Learned
-from foresee.jobs.progress import FOLDER, MARK, Pieces, digest, epochs_told, read_piece, write_piece
+from foresee.jobs.progress import FOLDER, MARK, Pieces, digest, read_piece, write_piece
 
 
 def counting(value):
@@ -96,14 +95,3 @@ def test_a_digest_tells_recordings_and_options_apart():
     marks = {digest(recording, {"seed": 0}), digest(recording, {"seed": 1}), digest(recording, None)}
     marks.add(digest(replace(recording, x=x), {"seed": 0}))
     assert len(marks) == 4
-
-
-def test_the_share_of_the_epochs_is_read_from_the_checkpoint(tmp_path):
-    told = []
-    with epochs_told(tmp_path / "fit", 4, told.append):
-        np.savez(open(tmp_path / "fit", "wb"), epoch=np.asarray(3))  # noqa: SIM115
-        for _ in range(100):
-            if told:
-                break
-            time.sleep(0.1)
-    assert told[0] == 0.75

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from foresee.beliefs.gaussian import as_float
 from foresee.driving.believed import PLACES
@@ -40,14 +40,16 @@ WEIGHTS = {
 
 
 class Intended(NamedTuple):
-    """What is remembered: the forecaster's memory, that of the driver that is asked, and the last plan.
+    """What is remembered: the forecaster's memory, that of the driver that is asked, the last plan, its age.
 
-    The plan is jerk along and across the way in each of its steps, in units of what costs 1.
+    The plan is jerk along and across the way in each of its steps, in units of what costs 1. Its age is the
+    number of decisions since it was made, and 0 once a new one is due.
     """
 
     forecaster: Any
     warm: Any
     jerks: Float[Array, "T 2"]
+    age: Int[Array, ""]
 
 
 class Situation(NamedTuple):
@@ -89,6 +91,7 @@ class Mpc(AbstractDriver):
         horizon: how far plans reach [s].
         step: time between their points [s].
         interval: time between two decisions [s].
+        every: number of decisions that come of one plan.
 
     Raises:
         OptionError: if the solver is unknown, or has nothing to do.
@@ -107,6 +110,7 @@ class Mpc(AbstractDriver):
     horizon: float = eqx.field(static=True, default=4.0)
     step: float = eqx.field(static=True, default=0.4)
     interval: float = eqx.field(static=True, default=0.1)
+    every: int = eqx.field(static=True, default=1)
     name: str = eqx.field(static=True, default="mpc")
 
     def __check_init__(self) -> None:
@@ -114,10 +118,10 @@ class Mpc(AbstractDriver):
         check_positive(self, "strength", "spread", "horizon", "step", "interval")
         if self.solver not in SOLVERS:
             raise OptionError(f"expected a solver out of {', '.join(SOLVERS)}, got {self.solver!r}")
-        if min(self.steps, self.samples - 1, self.rounds, self.nearest) < 1:
+        if min(self.steps, self.samples - 1, self.rounds, self.nearest, self.every) < 1:
             raise OptionError(
-                "expected at least 1 step, 2 samples, 1 round and 1 vehicle, got "
-                f"{self.steps}, {self.samples}, {self.rounds} and {self.nearest}"
+                "expected at least 1 step, 2 samples, 1 round, 1 vehicle and 1 decision, got "
+                f"{self.steps}, {self.samples}, {self.rounds}, {self.nearest} and {self.every}"
             )
 
     @property
@@ -128,7 +132,7 @@ class Mpc(AbstractDriver):
     def start(self) -> Intended:
         """Return that nothing is intended yet."""
         warm = None if self.warm is None else self.warm.start()
-        return Intended(self.forecaster.start(), warm, jnp.zeros((self.points, 2)))
+        return Intended(self.forecaster.start(), warm, jnp.zeros((self.points, 2)), jnp.zeros((), jnp.int32))
 
     def act(
         self, observation: Observation, memory: Intended, *, key: PRNGKeyArray
@@ -139,7 +143,16 @@ class Mpc(AbstractDriver):
         if self.warm is not None:
             asked, remembered = self.warm.act(observation, memory.warm, key=jax.random.fold_in(key, 1))
         here = self.situation(observation, futures)
-        starts = self.starts(here, memory.jerks, asked)
+
+        def anew() -> Float[Array, "T 2"]:
+            return self.best(here, self.starts(here, memory.jerks, asked), key)
+
+        jerks = jax.lax.cond(memory.age == 0, anew, lambda: self._shifted(memory.jerks))
+        intended = Intended(foreseen, remembered, jerks, (memory.age + 1) % self.every)
+        return self.beginning(here, jerks), intended
+
+    def best(self, here: Situation, starts: Float[Array, "S T 2"], key: PRNGKeyArray) -> Float[Array, "T 2"]:
+        """Return the best plan that is found from some on."""
 
         def cost(flat: Vector) -> Float[Array, ""]:
             return self.cost(here, flat.reshape(starts.shape[1:]))
@@ -148,12 +161,11 @@ class Mpc(AbstractDriver):
         if self.solver == "gradient":
             # That of comfort alone, in these units.
             curvature = 2 * self.costs.comfort / self.points
-            best, _ = descended(cost, flat, curvature=curvature, steps=self.steps)
+            found, _ = descended(cost, flat, curvature=curvature, steps=self.steps)
         else:
             options = {"samples": self.samples, "rounds": self.rounds}
-            best, _ = sampled(cost, flat, key=key, spread=self.spread, **options)
-        jerks = best.reshape(starts.shape[1:])
-        return self.beginning(here, jerks), Intended(foreseen, remembered, jerks)
+            found, _ = sampled(cost, flat, key=key, spread=self.spread, **options)
+        return found.reshape(starts.shape[1:])
 
     def situation(self, view: Observation, futures: Futures) -> Situation:
         """Return what plans are made and judged with.
@@ -214,8 +226,6 @@ class Mpc(AbstractDriver):
             asked: action of the driver that is asked, if there is one.
         """
         view = here.view
-        part = self.interval / self.step
-        shifted = (1 - part) * last + part * jnp.pad(last[1:], ((0, 1), (0, 0)))
         follow, keep = self._following(view), self._returning(view, 0.0)
         plans = [(follow, keep)]
         plans += [(jnp.full_like(follow, -brake), keep) for brake in BRAKES]
@@ -229,7 +239,12 @@ class Mpc(AbstractDriver):
         knots = jnp.stack([jnp.stack(plan, axis=-1) for plan in plans])
         first = jnp.broadcast_to(now, (len(plans), 1, 2))
         jerks = jnp.diff(jnp.concatenate([first, knots], axis=1), axis=1) / self.step
-        return jnp.concatenate([shifted[None], jerks / self._units()])
+        return jnp.concatenate([self._shifted(last)[None], jerks / self._units()])
+
+    def _shifted(self, last: Float[Array, "T 2"]) -> Float[Array, "T 2"]:
+        """Return the last plan as it is from one decision later on."""
+        part = self.interval / self.step
+        return (1 - part) * last + part * jnp.pad(last[1:], ((0, 1), (0, 0)))
 
     def _units(self) -> Float[Array, "2"]:
         return jnp.stack([self.costs.jerk, self.costs.lateral_jerk])

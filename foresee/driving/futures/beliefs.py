@@ -1,7 +1,7 @@
 """Networks that foretell, drawn from a belief about one network's weights, in the place of an ensemble.
 
-After Perone et al. (2021), "L2M: Practical posterior Laplace approximation with optimization-driven second
-moment estimation": the belief costs nothing but one number, which held-out vehicles choose.
+By dropout that is left on; or after Perone et al. (2021), "L2M: Practical posterior Laplace approximation
+with optimization-driven second moment estimation", which costs one number that held-out vehicles choose.
 """
 
 from typing import Any
@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from foresee.driving.futures.network import FutureModel, FutureNetwork, Row
+from foresee.driving.futures.network import FutureModel, FutureNetwork, MaskedNetwork, Row
+from foresee.posteriors.dropout import dropout
 from foresee.posteriors.l2m import l2m_curvature
 from foresee.worlds.trajectories import mixture_likelihood
 
@@ -29,6 +30,22 @@ def drawn(belief: Any, count: int, *, key: PRNGKeyArray) -> FutureNetwork:
         key: the randomness.
     """
     return eqx.filter_vmap(lambda one: belief.sample(key=one))(jax.random.split(key, count))
+
+
+def dropout_networks(network: FutureNetwork, count: int, *, key: PRNGKeyArray) -> MaskedNetwork:
+    """Return networks that each leave out some of the units, as in training, stacked.
+
+    Args:
+        network: one that was trained with dropout.
+        count: how many.
+        key: chooses the units.
+
+    Raises:
+        PosteriorError: if it has no dropout.
+    """
+    left_on = dropout(network, masks="network").network()
+    seeds = jax.random.key_data(jax.random.split(key, count))
+    return eqx.filter_vmap(lambda seed: MaskedNetwork(left_on, seed))(seeds)
 
 
 def l2m_networks(

@@ -3,6 +3,7 @@
 Start with `learn_futures`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,10 +17,10 @@ import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from foresee.beliefs.gaussian import as_float
-from foresee.driving.futures.beliefs import l2m_networks
+from foresee.driving.futures.beliefs import dropout_networks, l2m_networks
 from foresee.driving.futures.encode import Snapshot, to_lane
 from foresee.driving.futures.lanes import lane_numbers
-from foresee.driving.futures.network import FutureModel, FutureNetwork, Row, rows_of
+from foresee.driving.futures.network import FutureModel, FutureNetwork, MaskedNetwork, Row, rows_of
 from foresee.driving.futures.windows import Windows
 from foresee.driving.road import Road
 from foresee.errors import TrainingError
@@ -221,31 +222,32 @@ def learn_futures(
     validation: Windows,
     *,
     members: int = 5,
-    belief: Literal["ensemble", "l2m"] = "ensemble",
+    belief: Literal["ensemble", "l2m", "dropout"] = "ensemble",
     width: int = 48,
     epochs: int = EPOCHS,
     blur: Blur | None = None,
     checkpoint: Path | None = None,
-    progress: bool = False,
+    progress: bool | Callable[[float], None] = False,
     key: PRNGKeyArray,
 ) -> Learnt:
     """Train networks to foretell what the vehicles of snapshots do.
 
-    Those of an ensemble begin with other weights and see the snapshots in another order; with L2M one is
-    trained, and the others are drawn from the belief about its weights. Where they disagree, the recordings
-    did not tell. Of each the state with the least loss on the held-out snapshots is kept.
+    Those of an ensemble begin with other weights and see the snapshots in another order. With L2M and dropout
+    one is trained, and all are drawn from the belief about it: with other weights, or with units left out.
+    Where they disagree, the recordings did not tell. What is kept of each that is trained is the state with
+    the least loss on the held-out snapshots.
 
     Args:
         windows: snapshots to learn from.
         validation: snapshots of other scenes, which tell when to stop and how far intervals are to be
             stretched.
         members: how many networks.
-        belief: "ensemble" or "l2m": what they are drawn from.
+        belief: "ensemble", "l2m" or "dropout": what they are drawn from.
         width: size of their layers.
         epochs: how often every vehicle is seen, in `copies` kinds of noise and two mirrors.
         blur: the noise that some snapshots are seen through.
         checkpoint: file to go on from.
-        progress: whether to show a bar.
+        progress: whether to show a bar, or what is told the share of the epochs that is done.
         key: source of the first weights, the order and the noise.
 
     Raises:
@@ -269,17 +271,25 @@ def learn_futures(
     if not len(sound):
         raise TrainingError(f"expected a finite loss, got none with any of {trained} networks")
     kept = jax.tree.map(lambda leaf: leaf[sound] if eqx.is_array(leaf) else leaf, fitted.model)
-    if belief == "l2m":
-        one, state = (
-            jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, tree)
-            for tree in (fitted.model, fitted.optimizer_state)
-        )
-        seen = len(taught.truth)
-        kept = l2m_networks(one, state, seen, min(BATCH, seen - 1), held_out, members, key=noise)
+    if belief != "ensemble":
+        kept = _drawn(belief, fitted, len(taught.truth), held_out, members, noise)
     model = FutureModel(kept)
     ways = eqx.filter_jit(jax.vmap(lambda row: model.of_row(row).ways))(held_out.row)
     model = FutureModel(kept, stretch_of(ways, held_out))
     return Learnt(model, fitted, (len(taught.truth), len(held_out.truth)), trained - len(sound))
+
+
+def _drawn(
+    belief: str, fitted: Fitted, seen: int, held_out: Lesson, count: int, key: PRNGKeyArray
+) -> FutureNetwork | MaskedNetwork:
+    """Return networks drawn from a belief about the one that was trained."""
+    one, state = (
+        jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, tree)
+        for tree in (fitted.model, fitted.optimizer_state)
+    )
+    if belief == "dropout":
+        return dropout_networks(one, count, key=key)
+    return l2m_networks(one, state, seen, min(BATCH, seen - 1), held_out, count, key=key)
 
 
 @eqx.filter_jit

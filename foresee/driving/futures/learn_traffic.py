@@ -1,5 +1,6 @@
 """Learning traffic that reacts: recorded stretches in, a `LearnedTraffic` out, trained in closed loop."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -147,7 +148,7 @@ def learn_traffic(
     latent_dropout: float | int = 0.5,
     validation: Scenarios | None = None,
     checkpoint: Path | None = None,
-    progress: bool = False,
+    progress: bool | Callable[[float], None] = False,
     key: PRNGKeyArray,
 ) -> LearntTraffic:
     """Train networks to drive everybody but the ego as recorded, in closed loop over whole stretches.
@@ -161,7 +162,7 @@ def learn_traffic(
         latent_dropout: probability that z is drawn from the prior in training.
         validation: stretches of other scenes, which tell when to stop.
         checkpoint: file to go on from.
-        progress: whether to show a bar.
+        progress: whether to show a bar, or what is told the share of the epochs that is done.
         key: source of the first weights, the order and z.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt32
 
 from foresee.beliefs.gaussian import as_float
 from foresee.driving.forecast import HORIZON, STEP
@@ -84,6 +84,26 @@ class FutureNetwork(eqx.Module):
         return jax.vmap(self.encoder)(rows.own, rows.others, rows.there)
 
 
+class MaskedNetwork(eqx.Module):
+    """A network some of whose units are left out, the same ones at every input (Gal and Ghahramani 2016).
+
+    Attributes:
+        network: with dropout on.
+        seed: which units are left out, as the data of a key.
+    """
+
+    network: FutureNetwork
+    seed: UInt32[Array, "*n K"]
+
+    def one(self, row: "Row") -> Trajectories:
+        """Return the ways on of one vehicle."""
+        return self.network.one(row, jax.random.wrap_key_data(self.seed))
+
+    def encoding(self, scene: Snapshot) -> Float[Array, "V W"]:
+        """Return the encoding of every vehicle, with all units."""
+        return eqx.nn.inference_mode(self.network).encoding(scene)
+
+
 def keep_on(scene: Snapshot) -> Float[Array, "V T 2"]:
     """Return displacements of who keeps its speed along the lane and soon stops to drift across [m]."""
     c, s = jnp.cos(scene.lane_heading), jnp.sin(scene.lane_heading)
@@ -115,10 +135,10 @@ class FutureModel(eqx.Module):
             scenes.
     """
 
-    networks: FutureNetwork
+    networks: FutureNetwork | MaskedNetwork
     stretch: Float[Array, "T 2"] = eqx.field(converter=as_float)
 
-    def __init__(self, networks: FutureNetwork, stretch: Array | float = 1.0):
+    def __init__(self, networks: FutureNetwork | MaskedNetwork, stretch: Array | float = 1.0):
         self.networks = networks
         self.stretch = jnp.broadcast_to(as_float(stretch), (len(TIMES), 2))
 

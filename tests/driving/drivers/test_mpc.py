@@ -188,6 +188,24 @@ def test_it_begins_its_plan_and_the_plan_is_what_the_world_does(sampling):
             np.testing.assert_allclose(moved, expected, atol=1e-6)
 
 
+def test_between_two_plans_it_carries_out_the_last_one():
+    driver = Mpc(nearest=3, every=2)
+    world = traffic(*(jnp.asarray(value) for value in BRAKES[:2]), jnp.asarray(BRAKES[3]))
+    view = observe(world, jnp.asarray(0), know_exactly(world, jnp.asarray(0)))
+    act = jax.jit(lambda *given, key: driver.act(*given, key=key))
+    _, first = act(view, driver.start(), key=KEY)
+    action, second = act(view, first, key=KEY)
+    _, third = act(view, second, key=KEY)
+    part = driver.interval / driver.step
+    later = (1 - part) * first.jerks + part * jnp.pad(first.jerks[1:], ((0, 1), (0, 0)))
+    np.testing.assert_allclose(second.jerks, later)
+    here = driver.situation(view, driver.forecaster(view, None)[0])
+    np.testing.assert_allclose(action, driver.beginning(here, second.jerks))
+    again = Mpc(nearest=3).act(view, second._replace(age=first.age - 1), key=KEY)[1]
+    np.testing.assert_allclose(third.jerks, again.jerks, atol=1e-9)
+    assert [int(each.age) for each in (first, second, third)] == [1, 0, 1]
+
+
 def test_the_end_of_a_closed_lane_is_somebody_who_stands_there():
     road = straight_road(1, 900.0, ramp=(100.0, 300.0))
     lane = int(np.flatnonzero(np.asarray(road.closed))[0])
@@ -211,6 +229,8 @@ def test_an_unknown_solver_and_numbers_without_sense_are_refused():
         Mpc(solver="guess")  # pyright: ignore[reportArgumentType]
     with pytest.raises(OptionError, match="1 step"):
         Mpc(steps=0)
+    with pytest.raises(OptionError, match="and 0"):
+        Mpc(every=0)
     with pytest.raises(ForeseeError, match="strength"):
         Mpc(strength=0.0)
     assert eqx.tree_equal(replace(Mpc(), name="other").start(), Mpc().start())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from foresee.driving import make_world, observe, straight_road
+from foresee.driving.drivers.stored import load_module, save_module
 from foresee.driving.futures.encode import to_lane
 from foresee.driving.futures.learn import Blur, examples_of, learn_futures, lessons, mirrored, stretch_of
 from foresee.driving.futures.learned import SLOTS, Learned
@@ -52,14 +53,21 @@ def test_what_was_learned_comes_back_from_a_file(learnt, windows, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-def test_networks_may_be_drawn_from_the_belief_about_one(windows):
-    drawn = learn_futures(windows, windows, members=3, belief="l2m", width=8, epochs=3, key=jax.random.key(0))
+@pytest.mark.parametrize("belief", ["l2m", "dropout"])
+def test_networks_may_be_drawn_from_the_belief_about_one(windows, belief, tmp_path):
+    drawn = learn_futures(
+        windows, windows, members=3, belief=belief, width=8, epochs=3, key=jax.random.key(0)
+    )
     assert drawn.fitted.losses.shape[0] == 1
     row = jax.tree.map(lambda leaf: leaf[0], lessons(examples_of(windows), key=jax.random.key(0)).row)
     told = drawn.model.of_row(row)
     assert jax.tree.leaves(eqx.filter(drawn.model.networks, eqx.is_array))[0].shape[0] == 3
     assert np.isfinite(np.asarray(told.ways.means)).all()
     assert (np.asarray(told.disagreement).max(axis=(0, 1)) > 1e-4).all()
+    save_module(tmp_path / "world.eqx", drawn.model, {})
+    again = load_module(tmp_path / "world.eqx")[0].of_row(row)
+    for one, other in zip(*(jax.tree.leaves(each) for each in (told, again)), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_stretched_intervals_hold_what_they_say(windows):
