@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def track(
     detections: Path,
     *,
     out: Path,
-    format: Format | None = None,
+    format: str | None = None,
     truth: Path | None = None,
     seed: int = 0,
     quiet: bool = False,
@@ -64,7 +64,7 @@ def track(
     keep_compiled()
     with writable_folder(out):
         with terminal.step("read"):
-            read = read_detections(detections, format)
+            read = read_detections(detections, cast(Format | None, format))
             known = None if truth is None else read_truth(truth, read)
         with terminal.step("learn") as progress:
             models = _models(read, progress)

@@ -24,9 +24,9 @@ from foresee.tracking.sequence import CapacityWarning, History, room, track
 from foresee.tracking.smooth import smooth
 from foresee.tracking.tracker import Tracker
 
-SCANS, AT_ONCE = 24, 120  # what the grid is tried on: so many scans, so many detections in each
+SCANS, AT_ONCE = 16, 110  # what the grid is tried on: so many scans, so many detections in each
 ROUNDS = 2
-TRIES = 35  # of noise, density and speed, in each round
+TRIES = 24  # of noise, density and speed, in each round
 FEWEST = 3  # paths with fewer detections say nothing about noise
 
 

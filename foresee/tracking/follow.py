@@ -14,6 +14,7 @@ from foresee.tracking.models import Model
 from foresee.tracking.paths import Paths, paths_of, stretched
 from foresee.tracking.sequence import CapacityWarning, History, track
 from foresee.tracking.smooth import Smoothed, smooth
+from foresee.tracking.stitch import stitch
 from foresee.tracking.tracker import Tracker
 
 EVERY_SCAN = 5000  # recordings with more scans only keep the rows of tracks that are detections
@@ -64,6 +65,12 @@ def follow(sightings: Sightings, model: Model) -> Followed:
     detections = scans_of(sightings, model.measured())
     history, seconds, notes = _timed(detections, model.tracker())
     paths = paths_of(history, detections)
+    if model.hidden is not None and len(paths):
+        by = model.smoothing()
+        density = by.density[paths.row[_nearest_seen(paths)]]
+        births = np.log(model.habits.births / model.habits.area)
+        found = _smoothed(paths, model, detections)
+        paths = stitch(paths, found, density, model.hidden, births, model.compared)
     paths = paths.select(model.credible(paths)[paths.owner])
     if len(detections) > EVERY_SCAN:
         paths = paths.select(paths.seen)

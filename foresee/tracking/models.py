@@ -17,6 +17,7 @@ from foresee.tracking.birth import Birth
 from foresee.tracking.formats.sightings import Sightings
 from foresee.tracking.lifecycle import ByExistence
 from foresee.tracking.paths import Paths
+from foresee.tracking.stitch import Hidden
 from foresee.tracking.tracker import Tracker
 
 Columns = Float[np.ndarray, "n d"]
@@ -53,6 +54,16 @@ class Model(Protocol):
         """Scans without a detection, at most, that are filled in between two detections."""
         ...
 
+    @property
+    def hidden(self) -> Hidden | None:
+        """How long objects are lost, if tracks that ended may be joined with later ones."""
+        ...
+
+    @property
+    def compared(self) -> tuple[int, ...]:
+        """Which components of what is smoothed say whether two tracks are one object."""
+        ...
+
     def tracker(self) -> Tracker:
         """Return the tracker."""
         ...
@@ -86,11 +97,15 @@ class Points:
         sightings: the detections.
         habits: what was learned of them.
         longest_gap: scans without a detection, at most, that are filled in.
+        hidden: None: the tracker itself waits as long as the evidence says.
+        compared: which components say whether two tracks are one object.
     """
 
     sightings: Sightings
     habits: Habits
     longest_gap: int = 1_000_000
+    hidden: Hidden | None = None
+    compared: tuple[int, ...] = (0, 1)
 
     def tracker(self) -> Tracker:
         """Return the tracker."""
@@ -141,6 +156,9 @@ class ImageHabits:
         fewest: detections a track has at least.
         sure: mean score a track has at least, if scores are probabilities.
         longest_gap: frames without a detection, at most, that are filled in.
+        hidden: probability that a track that ended is only hidden.
+        hidden_frames: mean number of frames for which it is.
+        longest_hidden: most frames that are bridged.
     """
 
     noise: float = 0.0327
@@ -156,9 +174,12 @@ class ImageHabits:
     births: float = 0.0272
     survival: float = 0.973
     confirm: float = 0.9
-    fewest: int = 3
-    sure: float = 0.83
-    longest_gap: int = 10
+    fewest: int = 4
+    sure: float = 0.88
+    longest_gap: int = 5
+    hidden: float = 0.05
+    hidden_frames: float = 10.0
+    longest_hidden: int = 40
 
 
 SIZES = 4.0  # range of the logarithms of width and height together, for the density of clutter
@@ -180,6 +201,16 @@ class ImageBoxes:
     def longest_gap(self) -> int:
         """Frames without a detection, at most, that are filled in."""
         return self.own.longest_gap
+
+    @property
+    def hidden(self) -> Hidden:
+        """How long objects are lost behind others."""
+        return Hidden(self.own.hidden, self.own.hidden_frames, self.own.longest_hidden)
+
+    @property
+    def compared(self) -> tuple[int, ...]:
+        """Which components say whether two tracks are one object."""
+        return (0, 1, 3)
 
     @property
     def habits(self) -> Habits:
@@ -284,6 +315,9 @@ class SpaceHabits:
         sure: mean score a track has at least.
         weak: detections with a lower score are not looked at.
         longest_gap: frames without a detection, at most, that are filled in.
+        hidden: probability that a track that ended is only hidden.
+        hidden_frames: mean number of frames for which it is.
+        longest_hidden: most frames that are bridged.
     """
 
     noise: float = 0.25
@@ -298,6 +332,9 @@ class SpaceHabits:
     sure: float = 2.0
     weak: float = 0.0
     longest_gap: int = 5
+    hidden: float = 0.2
+    hidden_frames: float = 8.0
+    longest_hidden: int = 25
 
 
 @dataclass(frozen=True, eq=False)
@@ -316,6 +353,16 @@ class SpaceBoxes:
     def longest_gap(self) -> int:
         """Frames without a detection, at most, that are filled in."""
         return self.own.longest_gap
+
+    @property
+    def hidden(self) -> Hidden:
+        """How long objects are lost behind others."""
+        return Hidden(self.own.hidden, self.own.hidden_frames, self.own.longest_hidden)
+
+    @property
+    def compared(self) -> tuple[int, ...]:
+        """Which components say whether two tracks are one object."""
+        return (0, 1)
 
     @property
     def habits(self) -> Habits:

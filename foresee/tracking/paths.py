@@ -1,6 +1,7 @@
 """Finished tracks as paths: which detections were whose, from the first to the last."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -94,10 +95,12 @@ def stretched(
     first, last = paths.scan[paths.start[:-1]], paths.scan[paths.start[1:] - 1]
     miss = max(1.0 - detection, 1e-9)
     most = int(np.ceil(np.log(1e-3) / np.log(min(miss, 0.999))))
-    after = np.array([_likely(min(scans - 1 - k, most), miss * survival, 1 - survival, 1.0) for k in last])
-    before = np.array([_likely(min(k, most), miss, births, objects) for k in first])
+    after = np.array(
+        [_likely(int(min(scans - 1 - k, most)), miss * survival, 1 - survival, 1.0) for k in last]
+    )
+    before = np.array([_likely(int(min(k, most)), miss, births, objects) for k in first])
     parts = []
-    for k, (low, high) in enumerate(zip(paths.start[:-1], paths.start[1:], strict=True)):
+    for k, (low, high) in enumerate(pairwise(paths.start)):
         early = np.arange(first[k] - before[k], first[k])
         late = np.arange(last[k] + 1, last[k] + 1 + after[k])
         none, sure = np.full(len(early), -1), paths.existence[low:high]

@@ -78,7 +78,7 @@ def test_boxes_of_people_are_tracked_in_their_own_format(tmp_path):
 
 def test_what_cannot_be_tracked_is_refused_and_nothing_is_left(tmp_path):
     with pytest.raises(OptionError, match="expected a format out of mot, kitti, csv, got 'coco'"):
-        track(tmp_path / "x", out=tmp_path / "out", format="coco")  # pyright: ignore
+        track(tmp_path / "x", out=tmp_path / "out", format="coco")
     with pytest.raises(TrackingError, match="no such file"):
         track(tmp_path / "x", out=tmp_path / "out", quiet=True)
     assert not (tmp_path / "out").exists()
