@@ -213,7 +213,8 @@ def _counted(habits: Habits, trial: _Trial) -> Habits:
     # the first and the last scan of a path are detections by construction: they say nothing
     found = float(np.sum(np.maximum(hits - 2, 0)))
     detection = (found + 1.0) / (between + 1.5)
-    clutter = (len(detections.values) - hits.sum() + 0.5) / scans
+    # where tracks cross, two of them may count the same detection as theirs
+    clutter = (max(len(detections.values) - int(hits.sum()), 0) + 0.5) / scans
     settled = max(2, int(np.ceil(np.log(0.05) / np.log(max(1 - detection, 1e-6)))))
     late = first >= settled
     gone = last < len(detections) - 1 - settled

@@ -15,6 +15,7 @@ from foresee.driving.formats.rows import (
     usual_rate,
 )
 from foresee.driving.formats.table import as_frame_number, as_number, as_text, plain
+from foresee.driving.formats.unnamed import named
 from foresee.driving.recording import TRUTHS, Recording
 from foresee.errors import RecordingError
 
@@ -38,6 +39,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     **{f"true_{name}": (f"true_{name}",) for name in TRUTHS},
 }
 REQUIRED = ("id", "frame", "x", "y")
+NAMING = {"id", "ids", "nr", "no", "number", "name", "track", "vehicle", "object", "agent", "car"}
 LONGEST = 1e13  # seconds; more cannot be told apart by a tenth, and no clock shows them
 RATE_HINT = "say how many frames make a second with --frame-rate HZ"
 
@@ -60,7 +62,7 @@ def recording_from_table(
         raise RecordingError(f"{source}: expected rows of positions, got none")
     scale = scale_of(units)
     found, notes = match_columns(table.columns, columns or {}, source)
-    rows = {"id": as_text(table, found["id"])}
+    rows = {"id": as_text(table, found["id"]) if "id" in found else pl.repeat("", table.height, eager=True)}
     for name in ("scene", "type"):
         if name in found:
             rows[name] = as_text(table, found[name])
@@ -79,6 +81,9 @@ def recording_from_table(
     if "scene" not in found:
         frame = frame.with_columns(scene=pl.lit(scene))
     frame, rate = _timed(frame, frame_rate, scale, source, notes)
+    if "id" not in found:
+        frame, made = named(frame, rate, scale, source)
+        notes += made
     return recording_from_rows(frame, source, rate, scale=scale, notes=tuple(notes))
 
 
@@ -116,6 +121,8 @@ def match_columns(
     missing = [name for name in REQUIRED if name not in found]
     if "frame" in missing and {"time", "time_ms"} & found.keys():
         missing.remove("frame")
+    if missing == ["id"] and not any(_may_name(plain(column)) for column in present):
+        missing = []  # detections: who is who is found out later
     if missing:
         words = {"frame": (*NAMES["frame"], *NAMES["time"])}
         what = "; ".join(
@@ -132,6 +139,11 @@ def match_columns(
     unused = [name for name in NAMES if name not in found]
     hints = [shorten(column) + (near(column, unused) if len(column) > 2 else "") for column in spare]
     return found, counted(len(spare), "column", f"not used: {', '.join(hints[:12])}")
+
+
+def _may_name(column: str) -> bool:
+    """Return whether a column may hold names of vehicles, under whatever title."""
+    return not NAMING.isdisjoint(column.split("_"))
 
 
 def near(name: str, choices, aliases: tuple[str, ...] = ()) -> str:
