@@ -30,8 +30,8 @@ from tests.tracking import scenes
     ("name", "counted"), [("assignment", False), ("assignment", True), ("messages", False)]
 )
 def test_host_and_compiled_code_agree(name, counted):
-    options = {"lifecycle": ByCount(2, 3, 3)} if counted else {}
-    made = scenes.tracker(scenes.METHODS[name], gate=Gate(candidates=24), **options)
+    lifecycle = ByCount(2, 3, 3) if counted else ByExistence()
+    made = scenes.tracker(scenes.METHODS[name], gate=Gate(candidates=24), lifecycle=lifecycle)
     detections, truth = scenes.scene(3)
     host, compiled = (
         track(detections, made, method=method, tentative=True) for method in ("host", "compiled")
