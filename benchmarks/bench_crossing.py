@@ -15,8 +15,8 @@ from foresee.tracking import BeliefPropagation, Birth, ByExistence, NearestNeigh
 from foresee.tracking.sequence import run_scans
 
 CLAIM = (
-    "how often identities are swapped where two paths cross: JPDA seldom at a wide angle, and more often than "
-    "assignment at a narrow one, where it lets the two tracks run together"
+    "how often identities are swapped where two paths cross: seldom at a wide angle; at a narrow one JPDA "
+    "lets the two tracks run together, and swaps no less than assignment"
 )
 SCANS, MEET = 30, 15
 SIDE, FALSE = 60.0, 4.0  # m around the crossing, and false detections in it per scan

@@ -69,7 +69,7 @@ def test_range_and_bearing_by_two_filters():
 
 
 def test_several_motions_per_track():
-    """Two motions: with equal densities the answer is that of one; with others a turn shows in the weights."""
+    """Two motions of equal densities give the answer of one; two others follow a turn."""
     single = scenes.tracker(BeliefPropagation(20), objects=2, clutter=2)
     switching = InteractingMultipleModel(KalmanFilter(), jnp.asarray([[0.95, 0.05], [0.1, 0.9]]))
     places = lambda one: (one.motion, one.filter)  # noqa: E731
@@ -95,7 +95,7 @@ def test_several_motions_per_track():
 
 
 def test_sensors_take_turns_on_one_table():
-    """A second sensor is a second tracker on the same tables: twice the scans, smaller doubt, the same names."""
+    """A second sensor is a second tracker on the same tables: smaller doubt, the same names."""
     radar = scenes.tracker(objects=1, clutter=1)
     camera = eqx.tree_at(lambda one: one.sensor, radar, Position([0.25, 0.25], 4))
     rng = np.random.default_rng(4)
