@@ -27,7 +27,7 @@ def test_numbers_of_a_scene_are_found_from_far_away():
     assert abs(float(found.tracker.detection) - 0.9) < 3 * np.sqrt(0.09 / visible) + 0.03
     false = reports - 0.9 * visible
     assert abs(float(found.tracker.clutter / made.clutter) - 1) < 3 / np.sqrt(max(false, 1)) + 0.1
-    variances = np.asarray(found.tracker.sensor.covariance)
+    variances = np.asarray(found.tracker.sensor.covariance)  # pyright: ignore[reportAttributeAccessIssue]
     assert np.all(np.abs(np.log(variances)) < 3 * np.sqrt(2 / (0.5 * visible)))
 
 
