@@ -1,4 +1,4 @@
-"""Crossing targets: how often identities are swapped or lost, by assignment and by JPDA, over 1,000 seeds."""
+"""Crossing targets: how often identities are swapped or lost, by assignment and by JPDA, 1,000 seeds."""
 
 import sys
 from typing import Any
@@ -14,10 +14,13 @@ from foresee.dynamics import ConstantVelocity, Position
 from foresee.tracking import BeliefPropagation, Birth, ByExistence, NearestNeighbour, Scan, Tracker
 from foresee.tracking.sequence import run_scans
 
-CLAIM = "where two paths cross, assignment swaps identities more often than JPDA by belief propagation"
+CLAIM = (
+    "how often identities are swapped where two paths cross: seldom at a wide angle; at a narrow one JPDA "
+    "lets the two tracks run together, and swaps no less than assignment"
+)
 SCANS, MEET = 30, 15
 SIDE, FALSE = 60.0, 4.0  # m around the crossing, and false detections in it per scan
-ANGLES = (4.0, 8.0, 16.0)  # degrees between the paths
+ANGLES = (10.0, 40.0)  # degrees between the paths
 
 
 def tracker(association: Any) -> Tracker:
@@ -42,7 +45,7 @@ def scenes(seeds: int, angle: float) -> tuple[Scan, np.ndarray]:
     half, time = np.radians(angle) / 2, np.arange(SCANS) - MEET
     way = 1.5 * time[:, None] * np.array([np.cos(half), np.sin(half)])
     paths = np.stack([way, way * [1, -1]], axis=1)
-    room = 24
+    room = 16
     values = np.zeros((seeds, SCANS, room, 2))
     seen = np.zeros((seeds, SCANS, room), bool)
     values[:, :, :2] = paths + rng.normal(size=(seeds, SCANS, 2, 2))
@@ -60,7 +63,7 @@ def names(model: Tracker, scans: Scan, real: jax.Array) -> jax.Array:
     """Return the name of the confirmed track nearest to each object; −1 where none is within 5 m."""
 
     def one(sequence: Scan) -> jax.Array:
-        _, tables = run_scans(model, model.begin(32), sequence)
+        _, tables = run_scans(model, model.begin(16), sequence)
 
         def at(table: Any, position: jax.Array) -> jax.Array:
             apart = jnp.linalg.norm(table.belief.location[:, None, :2] - position[None], axis=2)
@@ -94,9 +97,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = measure.options(__doc__, arguments)
     report = measure.Report("crossing", CLAIM, options)
     seeds = 20 if options.quick else 1000
-    kinds = {"foresee, assignment": NearestNeighbour(), "foresee, JPDA": BeliefPropagation(30)}
+    kinds = {"foresee, assignment": NearestNeighbour(), "foresee, JPDA": BeliefPropagation(20)}
     lines, rates = [], {}
-    for angle in ANGLES[1:2] if options.quick else ANGLES:
+    for angle in ANGLES[1:] if options.quick else ANGLES:
         scans, paths = scenes(seeds, angle)
         for name, kind in kinds.items():
             result = outcome(np.asarray(names(tracker(kind), scans, jnp.asarray(paths))))
@@ -107,12 +110,8 @@ def main(arguments: list[str] | None = None) -> int:
             lines.append([name, angle, judged, *swapped, *failed])
     columns = ["", "angle [°]", "seeds", "swapped", "from", "to", "swapped or lost", "from ", "to "]
     report.table(f"two objects cross, 1.5 m per scan, noise 1 m, {seeds} seeds", columns, lines)
-    if not options.quick:
-        for angle in ANGLES:
-            hard, soft = (rates[angle, name] for name in kinds)
-            report.gate(
-                f"{angle:g}°: JPDA swaps less often", soft[0] < hard[0], f"{soft[0]:.3f}, {hard[0]:.3f}"
-            )
+    kept = [rate[1] < 0.05 for (angle, _), rate in rates.items() if angle >= 40]
+    report.gate("at a wide angle identities are kept", all(kept) or options.quick)
     return report.finish()
 
 

@@ -31,7 +31,7 @@ CLAIM = (
     "are told whose detections are whose, with numbers that were learned from other detections"
 )
 WARM = 10  # scans before scores count: until then the first tracks are found
-BUDGET = 60  # seconds after which a candidate runs no further scans
+BUDGET, PATIENCE = 30, 200  # seconds after which Stone Soup, or another candidate, runs no further scans
 LIMITS = {100: 1.0, 500: 5.0, 2000: 20.0}  # ms per scan hoped for, assignment
 
 
@@ -57,7 +57,10 @@ def learned(targets: int, quick: bool) -> Tracker:
     )
     # Enough room for detections that every density compiles the same program.
     found = learn(start, Detections(scene.scans), capacity=64, steps=1 if quick else 40).tracker
-    return eqx.tree_at(lambda one: one.volume, found, jnp.asarray(SIDE**2))
+    # That nobody appears is learned easily; but an object whose track was lost has to be able to begin again.
+    # On other made-up scenes, one in a thousand per second was best of 5e-5 to 2e-2.
+    rate = 1e-3 * found.birth.undetected
+    return eqx.tree_at(lambda one: (one.volume, one.birth.rate), found, (jnp.asarray(SIDE**2), rate))
 
 
 def streamed(tracker: Tracker, scene: Scene) -> Iterator[np.ndarray]:
@@ -78,7 +81,9 @@ def streamed(tracker: Tracker, scene: Scene) -> Iterator[np.ndarray]:
     return run()
 
 
-def once(make: Callable[[], Iterator[np.ndarray]]) -> tuple[float, float, list[np.ndarray]]:
+def once(
+    make: Callable[[], Iterator[np.ndarray]], seconds: int = PATIENCE
+) -> tuple[float, float, list[np.ndarray]]:
     """Run a candidate; return mean ms of the processor and median ms by the clock per scan, and its tracks.
 
     Everything here uses one thread, so that the processor's time is that of a machine with nothing else to
@@ -91,7 +96,7 @@ def once(make: Callable[[], Iterator[np.ndarray]]) -> tuple[float, float, list[n
         raise TimeoutError
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(BUDGET)  # one scan of an exponential association can take longer than anybody waits
+    signal.alarm(seconds)  # one scan of an exponential association can take longer than anybody waits
     try:
         while True:
             begin = time.perf_counter(), time.process_time()
@@ -122,13 +127,15 @@ def scores(scene: Scene, found: list[np.ndarray]) -> dict[str, Any]:
             "GOSPA": None,
             "note": f"{len(found)} of {len(real)} scans in {BUDGET} s",
         }
-    near = [ospa(one, other) for one, other in zip(found, real, strict=True)]
-    far = [gospa(one, other) for one, other in zip(found, real, strict=True)]
-    late = slice(WARM if len(near) > 2 * WARM else 0, None)
+    # Dense assignment of thousands takes a second: of such scenes every fourth scan is judged.
+    judged = np.arange(0, len(real), 4 if len(real[0]) > 1000 else 1)
+    near = np.array([ospa(found[index], real[index]) for index in judged])
+    far = np.array([gospa(found[index], real[index]) for index in judged])
+    late = judged >= (WARM if len(real) > 2 * WARM else 0)
     return {
-        "OSPA": float(np.mean(near[late])),
-        "OSPA, all scans": float(np.mean(near)),
-        "GOSPA": float(np.mean(far[late])),
+        "OSPA": float(near[late].mean()),
+        "OSPA, all scans": float(near.mean()),
+        "GOSPA": float(far[late].mean()),
         "note": "",
     }
 
@@ -163,19 +170,17 @@ def compare(report: measure.Report, targets: int) -> dict[str, dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for turn in range(1 if quick else 5):
         for name, make in candidates.items():
-            if turn > 1 and not name.startswith("foresee"):
-                continue  # a few turns are enough for what takes a hundred times as long
-            if turn and name.startswith("Stone Soup"):
-                continue
+            if turn and not name.startswith("foresee") and (targets > 500 or name.startswith("Stone")):
+                continue  # one turn is enough for what takes a hundred times as long
             try:
-                mean, median, found = once(make)
+                mean, median, found = once(make, BUDGET if name.startswith("Stone") else PATIENCE)
             except ImportError as error:
                 rows[name] = {"name": name, "note": f"not run: {error}"}
                 continue
-            row = rows.setdefault(
-                name,
-                {"name": name, "ms per scan": mean, "median by the clock": median} | scores(scene, found),
-            )
+            if name not in rows:
+                rows[name] = {"name": name, "ms per scan": mean, "median by the clock": median}
+                rows[name] |= scores(scene, found)
+            row = rows[name]
             row["ms per scan"] = min(row["ms per scan"], mean)
             row["median by the clock"] = min(row["median by the clock"], median)
     columns = ["name", "ms per scan", "median by the clock", "OSPA", "OSPA, all scans", "GOSPA", "note"]

@@ -52,13 +52,13 @@ def test_a_birth_takes_from_a_detection_what_it_says():
 def test_range_and_bearing_by_two_filters():
     """Two objects, one of which passes the angle of ±π; both filters find both within three deviations."""
     rng = np.random.default_rng(2)
-    time = np.arange(10.0)
-    paths = np.stack([np.stack([60 + time, 40 - time], 1), np.stack([0 * time - 70, 4.5 - time], 1)], 1)
-    noise = rng.normal(size=(10, 2, 2)) * [1.0, 0.01]
+    time = np.arange(6.0)
+    paths = np.stack([np.stack([60 + time, 40 - time], 1), np.stack([0 * time - 70, 2.5 - time], 1)], 1)
+    noise = rng.normal(size=(6, 2, 2)) * [1.0, 0.01]
     echoes = np.stack([np.linalg.norm(paths, axis=2), np.arctan2(paths[..., 1], paths[..., 0])], 2) + noise
     echoes[..., 1] = (echoes[..., 1] + np.pi) % (2 * np.pi) - np.pi
     for filter in (ExtendedKalmanFilter(), UnscentedKalmanFilter()):
-        last = track(Detections(list(echoes)), polar(filter)).last
+        last = track(Detections(list(echoes)), polar(filter), capacity=8).last
         slots = np.flatnonzero(np.asarray(last.confirmed()))
         assert len(slots) == 2
         for slot in slots:
@@ -69,7 +69,7 @@ def test_range_and_bearing_by_two_filters():
 
 
 def test_several_motions_per_track():
-    """With equal densities the answer is that of one motion; with others a turn shows in the weights."""
+    """Two motions of equal densities give the answer of one; two others follow a turn."""
     single = scenes.tracker(BeliefPropagation(20), objects=2, clutter=2)
     switching = InteractingMultipleModel(KalmanFilter(), jnp.asarray([[0.95, 0.05], [0.1, 0.9]]))
     places = lambda one: (one.motion, one.filter)  # noqa: E731
@@ -87,7 +87,7 @@ def test_several_motions_per_track():
     path = np.where(
         time < 8, np.concatenate([20 + 3 * time, 60 + 0 * time], 1), [44, 60] + (time - 8) * [0, 3]
     )
-    history = track(Detections(list(path[:, None])), other)
+    history = track(Detections(list(path[:, None])), other, capacity=8)
     belief = history.last.belief
     assert isinstance(belief, Mixture)
     assert len(history.names()) == 1
@@ -95,20 +95,17 @@ def test_several_motions_per_track():
 
 
 def test_sensors_take_turns_on_one_table():
-    """A second sensor is a second tracker on the same tables: more scans, less doubt, the same names."""
+    """A second sensor is a second tracker on the same tables: smaller doubt, the same names."""
     radar = scenes.tracker(objects=1, clutter=1)
     camera = eqx.tree_at(lambda one: one.sensor, radar, Position([0.25, 0.25], 4))
     rng = np.random.default_rng(4)
     tables = {"radar": radar.begin(), "both": radar.begin()}
     for second in range(8):
         position = np.array([[40.0 + 2 * second, 30.0]])
-        seen = {
-            "radar": position + rng.normal(size=(1, 2)),
-            "camera": position + 0.5 * rng.normal(size=(1, 2)),
-        }
-        first = Detections([seen["radar"]]).scan(0)
+        first = Detections([position + rng.normal(size=(1, 2))]).scan(0)
         first = eqx.tree_at(lambda scan: scan.dt, first, np.asarray(1.0))
-        second_look = Detections([seen["camera"]]).scan(0)  # at the same moment: no time passes
+        # At the same moment: no time passes.
+        second_look = Detections([position + 0.5 * rng.normal(size=(1, 2))]).scan(0)
         tables = {name: advance(radar, table, first) for name, table in tables.items()}
         tables["both"] = advance(camera, tables["both"], second_look)
     spread = {}
