@@ -63,7 +63,7 @@ class Habits:
         spread = [np.inf] * size + [self.speed] * size
         return Tracker(
             ConstantVelocity(self.density, dimensions=size) if size != 2 else ConstantVelocity(self.density),
-            Position(np.full(size, self.noise), 2 * size),
+            Position(np.full(size, self.noise**2), 2 * size),
             Birth(spread, self.births / self.area, self.objects / self.area),
             self.detection,
             self.clutter / self.area,
@@ -213,7 +213,8 @@ def _counted(habits: Habits, trial: _Trial) -> Habits:
     # the first and the last scan of a path are detections by construction: they say nothing
     found = float(np.sum(np.maximum(hits - 2, 0)))
     detection = (found + 1.0) / (between + 1.5)
-    clutter = (len(detections.values) - hits.sum() + 0.5) / scans
+    # two tracks can follow one detection, so that fewer than none may be left over
+    clutter = max(len(detections.values) - hits.sum(), 0.5) / scans
     settled = max(2, int(np.ceil(np.log(0.05) / np.log(max(1 - detection, 1e-6)))))
     late = first >= settled
     gone = last < len(detections) - 1 - settled
