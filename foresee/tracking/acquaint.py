@@ -119,6 +119,37 @@ class _Trial:
         return replace(habits, log_evidence=self.run(habits).log_evidence)
 
 
+def log_odds(
+    habits: Habits, paths: Paths, time: Float[np.ndarray, " scans"], value: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, " paths"]:
+    """Return the log odds of every path to be one object against so many false detections, all considered.
+
+    Args:
+        habits: how objects behave and are seen.
+        paths: which detections are whose.
+        time: moment of every scan [s].
+        value: position of every detection.
+    """
+    if not len(paths):
+        return np.zeros(0)
+    own = value[np.maximum(paths.row, 0)]
+    ones = np.ones_like(own)
+    spread = np.full(value.shape[1], habits.speed)
+    noise, density = habits.noise**2 * ones, habits.density * ones
+    moved = smooth(paths.start, time[paths.scan], own, paths.seen, noise, density, spread).log_evidence
+    hits, lived = paths.hits(), np.diff(paths.start)
+    step = float(np.median(np.diff(time))) if len(time) > 1 else 1.0
+    early = paths.scan[paths.start[:-1]] == 0
+    new = np.where(early, habits.objects, max(habits.births * step, 1e-12)) / habits.area
+    clutter = habits.clutter / habits.area
+    return (
+        np.log(new)
+        + moved
+        + hits * np.log(habits.detection / clutter)
+        + (lived - hits) * np.log1p(-habits.detection)
+    )
+
+
 def _sharpened(habits: Habits, trial: _Trial) -> Habits:
     """Return noise, density and speed with a higher evidence, found by a simplex."""
 
@@ -201,6 +232,8 @@ def _counted(habits: Habits, trial: _Trial) -> Habits:
     detections = trial.detections
     history = trial.run(habits)
     paths = paths_of(history, detections)
+    likely = log_odds(habits, paths, detections.times, detections.values) > 0
+    paths = paths.select(likely[paths.owner])
     if not len(paths):
         return habits
     active = detections.active

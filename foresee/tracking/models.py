@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from foresee.dynamics import ConstantVelocity, Position
-from foresee.tracking.acquaint import Habits
+from foresee.tracking.acquaint import Habits, log_odds
 from foresee.tracking.association import BeliefPropagation
 from foresee.tracking.birth import Birth
 from foresee.tracking.formats.sightings import Sightings
@@ -123,8 +123,12 @@ class Points:
         return Smoothing(value, habits.noise**2 * ones, habits.density * ones, spread)
 
     def credible(self, paths: Paths) -> Bool[np.ndarray, " paths"]:
-        """Return all paths of more than one detection."""
-        return paths.hits() >= 2
+        """Return paths that are likelier one object than so many false detections, nine to one."""
+        time = np.arange(self.sightings.first, self.sightings.last + 1).astype(float)
+        if self.sightings.clock != "scan":
+            time = np.unique(self.sightings.time)
+        odds = log_odds(self.habits, paths, time - time[0], self.sightings.position)
+        return (paths.hits() >= 2) & (odds > np.log(9))
 
     def boxes(self, columns: Columns) -> tuple[Columns | None, Columns | None]:
         """Return no boxes."""
