@@ -26,8 +26,8 @@ HOW = {
     "csv": "positions that are at most 5 m apart",
 }
 FROM = {
-    "mot": "learned beforehand: begun at the highest evidence of nine MOT15 sequences without their truth, and "
-    "chosen around it on TUD-Campus and TUD-Stadtmitte",
+    "mot": "learned beforehand: begun at the highest evidence of nine MOT15 sequences without their truth, "
+    "and chosen around it on TUD-Campus and TUD-Stadtmitte",
     "kitti": "chosen beforehand on KITTI's training sequences 0000 to 0005",
     "csv": "learned from this file alone, by the evidence of its detections",
 }

@@ -25,6 +25,8 @@ from foresee.tracking.smooth import smooth
 from foresee.tracking.tracker import Tracker
 
 SCANS, AT_ONCE = 16, 110  # what the grid is tried on: so many scans, so many detections in each
+FEW = 400  # detections, at least, if the scans are not too many
+LONGEST = 600  # scans, at most, that are learned from
 ROUNDS = 2
 TRIES = 24  # of noise, density and speed, in each round
 FEWEST = 3  # paths with fewer detections say nothing about noise
@@ -87,6 +89,7 @@ def acquaint(detections: Detections) -> Habits:
     best = max(_grid(part), key=lambda habits: habits.log_evidence)
     for _ in range(ROUNDS):
         best = _counted(_sharpened(best, part), part)
+    detections = detections.part(0, min(len(detections), LONGEST))
     whole = _Trial(detections)
     habits = whole.judged(_for(best, detections))
     for _ in range(2):
@@ -175,7 +178,9 @@ def _extent(values: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " d"]:
 
 def _part(detections: Detections) -> Detections:
     """Return a stretch of scans, and a window in the middle of crowded ones."""
-    scans = detections.part(0, min(len(detections), SCANS))
+    # where scans have few detections, as reports of single ships, it takes more of them
+    enough = int(np.ceil(FEW / max(float(detections.counts.mean()), 0.1)))
+    scans = detections.part(0, min(len(detections), max(SCANS, min(enough, LONGEST))))
     crowd = scans.counts.mean()
     if crowd <= AT_ONCE:
         return scans
