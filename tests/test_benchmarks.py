@@ -18,10 +18,12 @@ ROOT = Path(__file__).resolve().parent.parent
 # These take minutes when every shape is checked, so `make bench` alone runs them.
 LONG = {
     "bench_closed_loop",
+    "bench_crossing",
     "bench_drivers",
     "bench_driving_speed",
     "bench_ood",
     "bench_thrown_object",
+    "bench_tracking",
     "bench_traffic",
     "bench_us101",
 }
