@@ -3,10 +3,7 @@
 from foresee.tracking.association import BeliefPropagation, NearestNeighbour
 from foresee.tracking.birth import Birth
 from foresee.tracking.detections import Detections, Scan
-<<<<<<< HEAD
-=======
 from foresee.tracking.fuse import covariance_intersection
->>>>>>> tracking
 from foresee.tracking.gate import Gate
 from foresee.tracking.labelled import Labelled
 from foresee.tracking.learn import Learned, learn
@@ -32,10 +29,7 @@ __all__ = [
     "Tracker",
     "Tracks",
     "advance",
-<<<<<<< HEAD
-=======
     "covariance_intersection",
->>>>>>> tracking
     "learn",
     "log_evidence",
     "simulate",

@@ -25,12 +25,8 @@ class Birth(eqx.Module):
     Args:
         spread: prior standard deviation of every component of the state; infinite for what the first
             detection alone has to tell, as the position.
-<<<<<<< HEAD
-        rate: new objects per second, per unit of what the sensor measures (per m² for a position).
-=======
         rate: new objects per second, per unit of what the sensor measures (per m² for a position). Objects
             whose track was lost have to come in here again: zero is seldom right, even where nobody appears.
->>>>>>> tracking
         undetected: objects before the first scan, per the same unit. None for those of ten seconds of `rate`.
         mean: prior mean; None for zeros.
         start: for curved sensors, a function from a detection to a state around which the sensor is

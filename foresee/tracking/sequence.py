@@ -60,13 +60,10 @@ class History:
     def __len__(self) -> int:
         return len(self.scan)
 
-<<<<<<< HEAD
-=======
     def names(self) -> Int[np.ndarray, " objects"]:
         """Return the identities, each once, in order."""
         return np.unique(self.name)
 
->>>>>>> tracking
     @property
     def log_evidence(self) -> float:
         """Log density of all detections."""
