@@ -26,9 +26,9 @@ HOW = {
     "csv": "positions that are at most 5 m apart",
 }
 FROM = {
-    "mot": "learned from other recordings: noise and rates by the evidence of nine MOT15 sequences without "
-    "their truth, and which tracks to believe from TUD-Campus and TUD-Stadtmitte",
-    "kitti": "learned from KITTI's training sequences 0000 to 0005",
+    "mot": "learned beforehand: begun at the highest evidence of nine MOT15 sequences without their truth, "
+    "and chosen around it on TUD-Campus and TUD-Stadtmitte",
+    "kitti": "chosen beforehand on KITTI's training sequences 0000 to 0005",
     "csv": "learned from this file alone, by the evidence of its detections",
 }
 ROWS = (
@@ -124,6 +124,8 @@ def tracks_headlines(s: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _form(kind: str, value: Any) -> str:
     if value is None:
         return "–"
+    if kind == "percent" and value < 0:
+        return f"{number(100 * value, 1)} %"
     return percent(value) if kind == "percent" else f"{value:,}" if kind == "count" else number(value, 3)
 
 

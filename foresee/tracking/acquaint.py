@@ -25,6 +25,8 @@ from foresee.tracking.smooth import smooth
 from foresee.tracking.tracker import Tracker
 
 SCANS, AT_ONCE = 16, 110  # what the grid is tried on: so many scans, so many detections in each
+FEW = 400  # detections, at least, if the scans are not too many
+LONGEST = 600  # scans, at most, that are learned from
 ROUNDS = 2
 TRIES = 24  # of noise, density and speed, in each round
 FEWEST = 3  # paths with fewer detections say nothing about noise
@@ -63,7 +65,7 @@ class Habits:
         spread = [np.inf] * size + [self.speed] * size
         return Tracker(
             ConstantVelocity(self.density, dimensions=size) if size != 2 else ConstantVelocity(self.density),
-            Position(np.full(size, self.noise), 2 * size),
+            Position(np.full(size, self.noise**2), 2 * size),
             Birth(spread, self.births / self.area, self.objects / self.area),
             self.detection,
             self.clutter / self.area,
@@ -87,6 +89,7 @@ def acquaint(detections: Detections) -> Habits:
     best = max(_grid(part), key=lambda habits: habits.log_evidence)
     for _ in range(ROUNDS):
         best = _counted(_sharpened(best, part), part)
+    detections = detections.part(0, min(len(detections), LONGEST))
     whole = _Trial(detections)
     habits = whole.judged(_for(best, detections))
     for _ in range(2):
@@ -119,6 +122,37 @@ class _Trial:
         return replace(habits, log_evidence=self.run(habits).log_evidence)
 
 
+def log_odds(
+    habits: Habits, paths: Paths, time: Float[np.ndarray, " scans"], value: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, " paths"]:
+    """Return the log odds of every path to be one object against so many false detections, all considered.
+
+    Args:
+        habits: how objects behave and are seen.
+        paths: which detections are whose.
+        time: moment of every scan [s].
+        value: position of every detection.
+    """
+    if not len(paths):
+        return np.zeros(0)
+    own = value[np.maximum(paths.row, 0)]
+    ones = np.ones_like(own)
+    spread = np.full(value.shape[1], habits.speed)
+    noise, density = habits.noise**2 * ones, habits.density * ones
+    moved = smooth(paths.start, time[paths.scan], own, paths.seen, noise, density, spread).log_evidence
+    hits, lived = paths.hits(), np.diff(paths.start)
+    step = float(np.median(np.diff(time))) if len(time) > 1 else 1.0
+    early = paths.scan[paths.start[:-1]] == 0
+    new = np.where(early, habits.objects, max(habits.births * step, 1e-12)) / habits.area
+    clutter = habits.clutter / habits.area
+    return (
+        np.log(new)
+        + moved
+        + hits * np.log(habits.detection / clutter)
+        + (lived - hits) * np.log1p(-habits.detection)
+    )
+
+
 def _sharpened(habits: Habits, trial: _Trial) -> Habits:
     """Return noise, density and speed with a higher evidence, found by a simplex."""
 
@@ -144,7 +178,9 @@ def _extent(values: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " d"]:
 
 def _part(detections: Detections) -> Detections:
     """Return a stretch of scans, and a window in the middle of crowded ones."""
-    scans = detections.part(0, min(len(detections), SCANS))
+    # where scans have few detections, as reports of single ships, it takes more of them
+    enough = int(np.ceil(FEW / max(float(detections.counts.mean()), 0.1)))
+    scans = detections.part(0, min(len(detections), max(SCANS, min(enough, LONGEST))))
     crowd = scans.counts.mean()
     if crowd <= AT_ONCE:
         return scans
@@ -201,6 +237,8 @@ def _counted(habits: Habits, trial: _Trial) -> Habits:
     detections = trial.detections
     history = trial.run(habits)
     paths = paths_of(history, detections)
+    likely = log_odds(habits, paths, detections.times, detections.values) > 0
+    paths = paths.select(likely[paths.owner])
     if not len(paths):
         return habits
     active = detections.active
@@ -213,8 +251,8 @@ def _counted(habits: Habits, trial: _Trial) -> Habits:
     # the first and the last scan of a path are detections by construction: they say nothing
     found = float(np.sum(np.maximum(hits - 2, 0)))
     detection = (found + 1.0) / (between + 1.5)
-    # where tracks cross, two of them may count the same detection as theirs
-    clutter = (max(len(detections.values) - int(hits.sum()), 0) + 0.5) / scans
+    # two tracks can follow one detection, so that fewer than none may be left over
+    clutter = max(len(detections.values) - hits.sum(), 0.5) / scans
     settled = max(2, int(np.ceil(np.log(0.05) / np.log(max(1 - detection, 1e-6)))))
     late = first >= settled
     gone = last < len(detections) - 1 - settled

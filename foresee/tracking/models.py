@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from foresee.dynamics import ConstantVelocity, Position
-from foresee.tracking.acquaint import Habits
+from foresee.tracking.acquaint import Habits, log_odds
 from foresee.tracking.association import BeliefPropagation
 from foresee.tracking.birth import Birth
 from foresee.tracking.formats.sightings import Sightings
@@ -123,8 +123,12 @@ class Points:
         return Smoothing(value, habits.noise**2 * ones, habits.density * ones, spread)
 
     def credible(self, paths: Paths) -> Bool[np.ndarray, " paths"]:
-        """Return all paths of more than one detection."""
-        return paths.hits() >= 2
+        """Return paths that are likelier one object than so many false detections, nine to one."""
+        time = np.arange(self.sightings.first, self.sightings.last + 1).astype(float)
+        if self.sightings.clock != "scan":
+            time = np.unique(self.sightings.time)
+        odds = log_odds(self.habits, paths, time - time[0], self.sightings.position)
+        return (paths.hits() >= 2) & (odds > np.log(9))
 
     def boxes(self, columns: Columns) -> tuple[Columns | None, Columns | None]:
         """Return no boxes."""
@@ -161,22 +165,22 @@ class ImageHabits:
         longest_hidden: most frames that are bridged.
     """
 
-    noise: float = 0.0327
-    noise_down: float = 0.0359
-    noise_width: float = 0.115
-    noise_height: float = 0.0824
-    jerk: float = 0.0111
-    growth: float = 0.00497
-    speed: float = 0.0611
-    swelling: float = 0.0148
-    detection: float = 0.891
-    clutter: float = 0.0335
-    births: float = 0.0272
-    survival: float = 0.973
+    noise: float = 0.0364
+    noise_down: float = 0.0336
+    noise_width: float = 0.135
+    noise_height: float = 0.0699
+    jerk: float = 0.00986
+    growth: float = 0.00685
+    speed: float = 0.054
+    swelling: float = 0.0179
+    detection: float = 0.819
+    clutter: float = 0.0638
+    births: float = 0.0173
+    survival: float = 0.99
     confirm: float = 0.9
     fewest: int = 4
-    sure: float = 0.88
-    longest_gap: int = 5
+    sure: float = 0.9
+    longest_gap: int = 8
     hidden: float = 0.05
     hidden_frames: float = 10.0
     longest_hidden: int = 40
@@ -329,8 +333,8 @@ class SpaceHabits:
     survival: float = 0.97
     confirm: float = 0.9
     fewest: int = 3
-    sure: float = 2.0
-    weak: float = 0.0
+    sure: float = 3.0
+    weak: float = -5.0
     longest_gap: int = 5
     hidden: float = 0.2
     hidden_frames: float = 8.0

@@ -56,7 +56,7 @@ def average_mota(
     score = mean[of_track]
     cuts = np.unique(mean)[::-1]
     tried: list[tuple[float, ClearMot]] = []
-    for cut in cuts[np.unique(np.linspace(0, len(cuts) - 1, min(len(cuts), 4 * RECALLS)).astype(int))]:
+    for cut in cuts[np.unique(np.linspace(0, len(cuts) - 1, min(len(cuts), 2 * RECALLS)).astype(int))]:
         tried.append(
             (float(cut), clear_mot(pair(truth, tracks.select(score >= cut), by, reach=reach), threshold))
         )
