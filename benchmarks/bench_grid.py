@@ -220,6 +220,15 @@ def many_and_large(report: measure.Report, case: Case) -> None:
                 seconds.append(time.perf_counter() - begun)
             rates.append(len(starts) / min(seconds))
         lines.append([name, *rates, rates[1] / rates[0]])
+    rates = []
+    for workers in (1, 2):
+        seconds = []
+        for _ in range(1 if quick else 5):
+            begun = time.perf_counter()
+            ready.lengths(starts, goals, workers=workers)
+            seconds.append(time.perf_counter() - begun)
+        rates.append(len(starts) / min(seconds))
+    lines.append(["prepared, lengths only", *rates, rates[1] / rates[0]])
     report.table(f"Queries per second on {case.name}", ["", "one core", "two cores", "ratio"], lines)
     large = made_up(256 if quick else 2048, 8)
     methods, _, seconds = ours(large)

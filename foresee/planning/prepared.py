@@ -1,17 +1,21 @@
 """A map with its queries prepared: corners, their hub labels, and answers in microseconds."""
 
+import os
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import no_type_check
 
 import numpy as np
+from jaxtyping import Float, Int
 from numba import njit
 
-from foresee.errors import MapError
-from foresee.planning.astar import octile
+from foresee.errors import MapError, OptionError, ShapeError
+from foresee.planning.astar import STRAIGHT, octile
 from foresee.planning.corners import corners_of
 from foresee.planning.grid import Grid, Place
 from foresee.planning.hub_labels import HubLabels, hub_labels
@@ -55,6 +59,46 @@ class Prepared:
         if not len(cells):
             return GridPath.none(read, watch)
         return GridPath.of(grid, cells, read, watch)
+
+    def lengths(
+        self,
+        starts: Int[np.ndarray, "starts 2"],
+        goals: Int[np.ndarray, "goals 2"],
+        *,
+        workers: int | None = None,
+    ) -> Float[np.ndarray, " starts"]:
+        """Look up only the lengths of many shortest paths, on all cores; infinite where there is no path.
+
+        Args:
+            starts: columns and rows.
+            goals: columns and rows.
+            workers: threads; by default one per core.
+
+        Raises:
+            ShapeError: if there are not as many goals as starts.
+            OptionError: if there is no worker.
+            PlaceError: if a start or goal is off the map or inside an obstacle.
+        """
+        if len(starts) != len(goals):
+            raise ShapeError(f"expected as many goals as starts, got {len(goals)} and {len(starts)}")
+        workers = (os.cpu_count() or 1) if workers is None else workers
+        if workers < 1:
+            raise OptionError(f"expected at least 1 worker, got {workers}")
+        grid, labels, corners = self.grid, self.labels, corners_of(self.grid)
+        firsts, lasts = grid.cells(starts, "start"), grid.cells(goals, "goal")
+        found = np.empty(len(starts))
+
+        def part(chosen: slice) -> None:
+            _look_up_many(
+                firsts[chosen], lasts[chosen], found[chosen], grid.moves, grid.stride, corners.cells,
+                corners.number, corners.across, corners.down, labels.first, labels.hubs, labels.lengths,
+            )  # fmt: skip
+
+        part(slice(0, 0))  # compiles, and nothing else, before there are threads
+        edges = np.linspace(0, len(starts), 8 * workers + 1).astype(int)
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(part, [slice(one, two) for one, two in pairwise(edges.tolist())]))
+        return found
 
 
 def prepare(grid: Grid) -> Prepared:
@@ -106,6 +150,40 @@ def _look_up(
         return np.array([first]), 0
     if straight_shot(first, last, moves, stride):
         return walk(np.array([first, last]), stride), 0
+    best, read, hub, out, into = _over_corners(
+        first, last, moves, stride, cells, number, across, down, starts, hubs, lengths
+    )
+    if best < 0:
+        return np.empty(0, np.int64), read
+    return walk(_unpack(first, last, out, into, hub, cells, starts, hubs, onward), stride), read
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _look_up_many(
+    firsts, lasts, found, moves, stride, cells, number, across, down, starts, hubs, lengths
+):  # fmt: skip
+    """Write the lengths of shortest paths."""
+    for query in range(len(firsts)):
+        first, last = firsts[query], lasts[query]
+        if straight_shot(first, last, moves, stride):
+            best = octile(first, last // stride, last % stride, stride)
+        else:
+            best, _, _, _, _ = _over_corners(
+                first, last, moves, stride, cells, number, across, down, starts, hubs, lengths
+            )
+        found[query] = best / STRAIGHT if best >= 0 else np.inf
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _over_corners(
+    first, last, moves, stride, cells, number, across, down, starts, hubs, lengths
+):  # fmt: skip
+    """Return the length of a shortest path that turns at a corner, entries read, its hub, the outer corners.
+
+    The length is −1 if there is no such path.
+    """
     room = 4 * (stride + len(moves) // stride) + 8
     from_start, far_start = np.empty(room, np.int32), np.empty(room, np.int64)
     from_goal, far_goal = np.empty(room, np.int32), np.empty(room, np.int64)
@@ -124,10 +202,7 @@ def _look_up(
     best, middle, out, into, more = _join(
         from_start[:many], far_start, from_goal[:few], far_goal, starts, hubs, lengths
     )
-    read += more
-    if best < 0:
-        return np.empty(0, np.int64), read
-    return walk(_unpack(first, last, out, into, middle, cells, starts, hubs, onward), stride), read
+    return best, read + more, middle, out, into
 
 
 @njit(cache=True, nogil=True)
