@@ -27,7 +27,8 @@ def jump_point(grid: Grid, start: Place, goal: Place, *, seconds: float | None =
         grid: the map.
         start: column and row.
         goal: column and row.
-        seconds: the search stops after so long, with the outcome "out of time"; by default never.
+        seconds: the search stops after so long, with the outcome "out of time"; by default never. What is
+            made once, for a new map and in a new installation, is not counted.
 
     Raises:
         PlaceError: if start or goal are off the map or inside an obstacle.
@@ -38,9 +39,9 @@ def jump_point(grid: Grid, start: Place, goal: Place, *, seconds: float | None =
     """
     if seconds is not None:
         compiled(jump_point)
+    corners = corners_of(grid)
     watch = Watch(seconds)
     first, last = grid.cell(start, "start"), grid.cell(goal, "goal")
-    corners = corners_of(grid)
     count = len(corners.cells) + 2
     length, came = np.zeros(count, np.int64), np.full(count, -1, np.int32)
     ways, state = np.zeros(count, np.uint8), np.zeros(4, np.int64)
