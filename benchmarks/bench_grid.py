@@ -134,7 +134,7 @@ def by_map(report: measure.Report, all_cases: list[Case]) -> None:
     for case in all_cases:
         methods, ready, seconds = ours(case)
         check(report, case, methods)
-        best = least_times(case, methods, some(case, 10 if quick else 150), 2 if quick else 7)
+        best = least_times(case, methods, some(case, 10 if quick else 150), 2 if quick else 5)
         plain, jumps, looked = best.values()
         size = f"{case.grid.columns} × {case.grid.rows}"
         labels = sum(array.nbytes for array in vars(ready.labels).values()) / 2**20
@@ -174,7 +174,7 @@ def beside_others(report: measure.Report, case: Case) -> None:
             )
         except ImportError as error:
             notes[name] = f"not run: {error}"
-    queries = some(case, 4 if quick else 15)
+    queries = some(case, 4 if quick else 11)
     for name, method in named.items():
         got = [method(case.scenarios.starts[query], case.scenarios.goals[query]) for query in queries]
         wrong = int((np.abs(np.array(got) - case.scenarios.lengths[queries]) > 1e-4).sum())
@@ -182,7 +182,7 @@ def beside_others(report: measure.Report, case: Case) -> None:
         if name not in grids.CUTS_CORNERS:
             report.gate(f"side by side: lengths of {name}", wrong == 0, notes[name])
     slow = {name for name in named if name.split()[0] in ("networkx", "python-pathfinding", "rustworkx")}
-    best = least_times(case, named, queries, 1 if quick else 2)
+    best = least_times(case, named, queries, 1)
     fast = {name: method for name, method in named.items() if name not in slow}
     again = least_times(case, fast, queries, 1 if quick else 6)
     best |= {name: np.minimum(best[name], again[name]) for name in fast}

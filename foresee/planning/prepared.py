@@ -20,7 +20,7 @@ from foresee.planning.corners import corners_of
 from foresee.planning.grid import Grid, Place
 from foresee.planning.hub_labels import HubLabels, hub_labels
 from foresee.planning.jump_point import walk
-from foresee.planning.path import GridPath, Watch
+from foresee.planning.path import GridPath, Watch, measure
 from foresee.planning.subgoals import reachable, straight_shot, subgoal_graph
 from foresee.storage import whole_file
 
@@ -52,13 +52,13 @@ class Prepared:
         watch = Watch()
         grid, labels, corners = self.grid, self.labels, corners_of(self.grid)
         first, last = grid.cell(start, "start"), grid.cell(goal, "goal")
-        cells, read = _look_up(
+        measures, read = _look_up(
             first, last, grid.moves, grid.stride, corners.cells, corners.number, corners.across, corners.down,
             labels.first, labels.hubs, labels.lengths, labels.onward,
         )  # fmt: skip
-        if not len(cells):
+        if not len(measures[0]):
             return GridPath.none(read, watch)
-        return GridPath.of(grid, cells, read, watch)
+        return GridPath.measured(measures, read, watch)
 
     def lengths(
         self,
@@ -145,17 +145,18 @@ def _fingerprint(grid: Grid) -> str:
 def _look_up(
     first, last, moves, stride, cells, number, across, down, starts, hubs, lengths, onward
 ):  # fmt: skip
-    """Return the cells of a shortest path, none if there is none, and how many entries were read."""
+    """Return places and length of a shortest path, no places if there is none, and the entries read."""
     if first == last:
-        return np.array([first]), 0
+        return measure(np.array([first]), stride), 0
     if straight_shot(first, last, moves, stride):
-        return walk(np.array([first, last]), stride), 0
+        return measure(walk(np.array([first, last]), stride), stride), 0
     best, read, hub, out, into = _over_corners(
         first, last, moves, stride, cells, number, across, down, starts, hubs, lengths
     )
     if best < 0:
-        return np.empty(0, np.int64), read
-    return walk(_unpack(first, last, out, into, hub, cells, starts, hubs, onward), stride), read
+        return measure(np.empty(0, np.int64), stride), read
+    turns = _unpack(first, last, out, into, hub, cells, starts, hubs, onward)
+    return measure(walk(turns, stride), stride), read
 
 
 @njit(cache=True, nogil=True)
