@@ -8,7 +8,7 @@ from time import perf_counter
 import numpy as np
 
 from foresee import __version__
-from foresee.errors import OptionError
+from foresee.errors import OptionError, PlaceError
 from foresee.jobs.folder import writable_folder
 from foresee.jobs.summary import Summary, plain, write_summary
 from foresee.jobs.terminal import Terminal
@@ -78,7 +78,7 @@ def plan(
     with writable_folder(out):
         with terminal.step("read"):
             found_map = read_map(path)
-            grid = inflate(found_map.grid(threshold), radius)
+            grid = _with_room(found_map.grid(threshold), radius, start, goal)
         with terminal.step("search"):
             query = _query(found_map, grid, start, goal, method, collision, seconds)
             result, milliseconds = _timed(query)
@@ -109,6 +109,19 @@ def plan(
         terminal.result("The time was up before a path was found; whether there is one is not known.")
     terminal.result(f"results in {out}: {', '.join(RESULTS)}")
     return out
+
+
+def _with_room(grid: Grid, radius: float, start: tuple[int, int], goal: tuple[int, int]) -> Grid:
+    """Return the map for the middle of the robot, if it has room where it is to begin and end."""
+    roomy = inflate(grid, radius)
+    for name, (column, row) in (("start", start), ("goal", goal)):
+        grid.cell((column, row), name)
+        if not roomy.free[row, column]:
+            raise PlaceError(
+                f"{name}: expected room for a radius of {radius:g} cells, got {column},{row}, which is "
+                f"{clearance(grid)[row, column]:.1f} cells from an obstacle or the rim"
+            )
+    return roomy
 
 
 def _query(

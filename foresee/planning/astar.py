@@ -29,7 +29,8 @@ def astar(grid: Grid, start: Place, goal: Place, *, seconds: float | None = None
         grid: the map.
         start: column and row.
         goal: column and row.
-        seconds: the search stops after so long, with the outcome "out of time"; by default never.
+        seconds: the search stops after so long, with the outcome "out of time"; by default never. What is
+            made once, for a new map and in a new installation, is not counted.
 
     Raises:
         PlaceError: if start or goal are off the map or inside an obstacle.
@@ -40,9 +41,9 @@ def astar(grid: Grid, start: Place, goal: Place, *, seconds: float | None = None
     """
     if seconds is not None:
         compiled(astar)
+    moves = grid.moves
     watch = Watch(seconds)
     first, last = grid.cell(start, "start"), grid.cell(goal, "goal")
-    moves = grid.moves
     length, came = np.zeros(moves.size, np.int64), np.zeros(moves.size, np.uint8)
     after, before = np.zeros(moves.size, np.int32), np.zeros(moves.size, np.int32)
     head, state = np.zeros(BUCKETS, np.int32), np.zeros(5, np.int64)

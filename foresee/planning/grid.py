@@ -99,6 +99,19 @@ class Grid:
             raise PlaceError(f"{name}: expected a free cell, got {column},{row}, which is inside an obstacle")
         return (row + 1) * self.stride + column + 1
 
+    def cells(self, places: Int[np.ndarray, "places 2"], name: str = "place") -> Int[np.ndarray, " places"]:
+        """Return where many places stand in the flat map with its rim.
+
+        Raises:
+            PlaceError: as `cell`, for the first that is wrong.
+        """
+        inside = np.all((places >= 0) & (places < (self.columns, self.rows)), axis=1)
+        held = np.where(inside[:, None], places, 0)
+        wrong = np.flatnonzero(~inside | ~self.free[held[:, 1], held[:, 0]])
+        if len(wrong):
+            self.cell(places[wrong[0]], f"{name} {wrong[0]}")
+        return (places[:, 1] + 1) * self.stride + places[:, 0] + 1
+
     def places(self, cells: Int[np.ndarray, " cells"]) -> Int[np.ndarray, "cells 2"]:
         """Return the (column, row) of cells of the flat map with its rim."""
         rows, columns = np.divmod(cells, self.stride)

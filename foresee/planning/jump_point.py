@@ -9,7 +9,7 @@ from foresee.planning.astar import DIAGONAL, STRAIGHT, octile
 from foresee.planning.bits import ahead, behind, is_set
 from foresee.planning.corners import corners_of
 from foresee.planning.grid import Grid, Place
-from foresee.planning.path import GridPath, Watch, compiled, sliced
+from foresee.planning.path import GridPath, Watch, compiled, measure, sliced
 from foresee.planning.queue import pop, push
 
 SIZE, BEST, EXPANDED, BEST_FROM = range(4)
@@ -27,7 +27,8 @@ def jump_point(grid: Grid, start: Place, goal: Place, *, seconds: float | None =
         grid: the map.
         start: column and row.
         goal: column and row.
-        seconds: the search stops after so long, with the outcome "out of time"; by default never.
+        seconds: the search stops after so long, with the outcome "out of time"; by default never. What is
+            made once, for a new map and in a new installation, is not counted.
 
     Raises:
         PlaceError: if start or goal are off the map or inside an obstacle.
@@ -38,9 +39,9 @@ def jump_point(grid: Grid, start: Place, goal: Place, *, seconds: float | None =
     """
     if seconds is not None:
         compiled(jump_point)
+    corners = corners_of(grid)
     watch = Watch(seconds)
     first, last = grid.cell(start, "start"), grid.cell(goal, "goal")
-    corners = corners_of(grid)
     count = len(corners.cells) + 2
     length, came = np.zeros(count, np.int64), np.full(count, -1, np.int32)
     ways, state = np.zeros(count, np.uint8), np.zeros(4, np.int64)
@@ -61,8 +62,8 @@ def jump_point(grid: Grid, start: Place, goal: Place, *, seconds: float | None =
         return GridPath.out_of_time(expanded, watch)
     if state[BEST] < 0:
         return GridPath.none(expanded, watch)
-    turns = _turns(corners.cells, came, int(state[BEST_FROM]), first, last)
-    return GridPath.of(grid, walk(turns, grid.stride), expanded, watch)
+    measures = _finish(corners.cells, came, state[BEST_FROM], first, last, grid.stride)
+    return GridPath.measured(measures, expanded, watch)
 
 
 @njit(cache=True, nogil=True)
@@ -241,6 +242,13 @@ def _turns(cells, came, node, first, last):
         turns[place] = cells[at]
         at = came[at]
     return turns
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _finish(cells, came, node, first, last, stride):
+    """Return the places of the path and its length."""
+    return measure(walk(_turns(cells, came, node, first, last), stride), stride)
 
 
 @njit(cache=True, nogil=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import isfinite, sqrt
 from time import perf_counter
-from typing import Literal, no_type_check
+from typing import Any, Literal, no_type_check
 
 import numpy as np
 from jaxtyping import Int
@@ -92,7 +92,14 @@ class GridPath:
         cls, grid: Grid, cells: np.ndarray, expanded: int, watch: Watch, cost: float | None = None
     ) -> "GridPath":
         """Make a path of places in the flat map, between which lie straight segments."""
-        places, straight, diagonal, other = _measure(cells, grid.stride)
+        return cls.measured(measure(cells, grid.stride), expanded, watch, cost)
+
+    @classmethod
+    def measured(
+        cls, measures: tuple[Any, ...], expanded: int, watch: Watch, cost: float | None = None
+    ) -> "GridPath":
+        """Make a path of what `measure` returns."""
+        places, straight, diagonal, other = measures
         length = straight + sqrt(2) * diagonal + other
         return cls(
             True, "found", length, length if cost is None else cost, places, expanded, 1e3 * watch.spent
@@ -116,7 +123,7 @@ class GridPath:
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _measure(cells, stride):
+def measure(cells, stride):
     """Return places, and the length of a path: straight and diagonal steps in whole numbers, and the rest."""
     places = np.empty((len(cells), 2), np.int64)
     straight, diagonal, other = 0, 0, 0.0

@@ -63,7 +63,7 @@ def rrt_star(
     seconds: float,
     informed: bool = True,
     step: float | None = None,
-    most: int = 1_000_000,
+    most: int = 300_000,
 ) -> TreePath:
     """Find ever shorter paths between two points until the time is up.
 

@@ -32,7 +32,8 @@ def shortest_path(
         start: column and row, from the top left.
         goal: column and row.
         method: "jump_point" or "astar", both exact, or "any_angle".
-        seconds: the search stops after so long, with the outcome "out of time"; by default never.
+        seconds: the search stops after so long, with the outcome "out of time"; by default never. What is
+            made once, for a new map and in a new installation, is not counted.
 
     Raises:
         OptionError: if there is no such method.

@@ -22,7 +22,8 @@ def any_angle(grid: Grid, start: Place, goal: Place, *, seconds: float | None = 
             both cells beside it are free.
         start: column and row.
         goal: column and row.
-        seconds: the search stops after so long, with the outcome "out of time"; by default never.
+        seconds: the search stops after so long, with the outcome "out of time"; by default never. What is
+            made once, for a new map and in a new installation, is not counted.
 
     Raises:
         PlaceError: if start or goal are off the map or inside an obstacle.
@@ -33,9 +34,10 @@ def any_angle(grid: Grid, start: Place, goal: Place, *, seconds: float | None = 
     """
     if seconds is not None:
         compiled(any_angle)
+    moves = grid.moves
     watch = Watch(seconds)
     first, last = grid.cell(start, "start"), grid.cell(goal, "goal")
-    size = grid.moves.size
+    size = moves.size
     spent, came = np.full(size, np.inf), np.full(size, -1, np.int32)
     closed, state = np.zeros(size, np.bool_), np.zeros(2, np.int64)
     spent[first] = 0.0
@@ -44,7 +46,7 @@ def any_angle(grid: Grid, start: Place, goal: Place, *, seconds: float | None = 
 
     def search(most: int) -> bool:
         done, queue[0], queue[1] = _search(
-            grid.moves, grid.stride, last, spent, came, closed, queue[0], queue[1], state, most
+            moves, grid.stride, last, spent, came, closed, queue[0], queue[1], state, most
         )
         return done
 

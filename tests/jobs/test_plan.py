@@ -75,6 +75,12 @@ def test_wrong_places_are_one_line(walled, tmp_path, capsys, start, goal, said):
     assert not out.exists()
 
 
+def test_a_robot_needs_room_at_both_ends(walled, tmp_path):
+    for start, goal, said in (((5, 4), (3, 3), "start"), ((3, 3), (7, 4), "goal")):
+        with pytest.raises(PlaceError, match=rf"{said}: expected room .* 1\.0 cells from"):
+            plan(walled, start=start, goal=goal, out=tmp_path / "out", radius=1.0, quiet=True)
+
+
 def test_wrong_files_and_options(walled, tmp_path, capsys):
     wrong = tmp_path / "wrong.map"
     wrong.write_text("nothing of the kind")

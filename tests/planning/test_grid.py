@@ -101,6 +101,7 @@ def test_every_method_equals_dijkstra_on_random_maps(seed):
                 assert_walkable(free, path, start, goal)
             else:
                 assert path.outcome == "no path"
+                assert ready.lengths(np.array([start]), np.array([goal]), workers=1) == math.inf
                 assert not len(path.cells)
         assert shortest_path(grid, start, goal, method="any_angle").found == (goal in best)
 
@@ -145,6 +146,9 @@ def test_published_lengths_prepared_and_side_by_side(shared_data, tmp_path):
         paths = shortest_paths(on, scenarios.starts, scenarios.goals, workers=2)
         lengths = np.array([path.length for path in paths])
         assert np.abs(lengths - scenarios.lengths).max() < 0.0051
+    assert ready.lengths(scenarios.starts, scenarios.goals, workers=2) == pytest.approx(lengths, abs=1e-8)
+    with pytest.raises(PlaceError, match=r"goal 1: .* off the map"):
+        ready.lengths(scenarios.starts[:2], np.array([scenarios.goals[0], [512, 0]]))
 
 
 def test_gzipped_maps_are_read_as_they_are(shared_data):
