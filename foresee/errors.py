@@ -38,7 +38,7 @@ class CalibrationError(ForeseeError):
 
 
 class PlanningError(ForeseeError):
-    """Nothing can be planned with this: an empty box, no steps, weights that reward, a system out of reach."""
+    """Nothing can be planned with this: an empty box, no steps, weights that reward, a system lost."""
 
 
 class OptionError(ForeseeError):

@@ -1,6 +1,7 @@
 """Search and control. Start with `plan`."""
 
 from foresee.planning.box import InBox, least_in_box
+from foresee.planning.candidates import clearances
 from foresee.planning.constrained import Constrained, Tightened
 from foresee.planning.controllability import (
     controllable,
@@ -38,6 +39,7 @@ __all__ = [
     "SoftDiscs",
     "Tightened",
     "Total",
+    "clearances",
     "compiled",
     "controllable",
     "detectable",
