@@ -39,7 +39,7 @@ def clearances(
     radii: Float[np.ndarray, "..."],
     margin: float = 0.0,
 ) -> Float[np.ndarray, "C T"]:
-    """Return the distance from every point of every candidate to the nearest of the obstacles at its time [m].
+    """Return the distance from every point of every candidate to the nearest obstacle at its time [m].
 
     Negative inside of one. In float32, whose error is below a hundredth of a millimetre near 10 m; the fewer
     different radii there are, the faster.

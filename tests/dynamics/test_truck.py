@@ -15,7 +15,7 @@ def test_equals_the_study_and_its_closed_forms():
     truck = TruckTrailer()
     x, y, a, b = 20.0, 3.0, 0.4, 0.1
     state = jnp.asarray([x, y, a, b])
-    move = jax.jit(truck.move)
+    move = jax.jit(lambda state, steering: truck.move(state, steering))
     for steering in np.random.default_rng(0).uniform(-0.7, 0.7, 20):
         x, y = x - 0.1 * math.cos(a), y - 0.1 * math.sin(a)
         a, b = a - 0.1 * math.tan(steering), b - 0.1 / 4 * math.sin(a - b)
