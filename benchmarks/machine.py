@@ -13,6 +13,7 @@ import numpy as np
 
 CORE = ("foresee", "jax", "jaxlib", "equinox", "numpy", "scipy")
 PEERS = (
+    "casadi",
     "cuthbert",
     "dynamax",
     "filterpy",

@@ -18,6 +18,7 @@ from foresee.dynamics.sensor import (
     RangeBearingRate,
     RangeRate,
 )
+from foresee.dynamics.truck import TruckTrailer
 from foresee.dynamics.vehicle import KinematicBicycle, VehicleMotion, steering_curvature
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "RangeBearingRate",
     "RangeRate",
     "SingerAcceleration",
+    "TruckTrailer",
     "VehicleMotion",
     "lyapunov_time",
     "steering_curvature",

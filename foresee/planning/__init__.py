@@ -3,6 +3,7 @@
 from foresee.planning.astar import astar
 from foresee.planning.batch_informed import batch_informed
 from foresee.planning.box import InBox, least_in_box
+from foresee.planning.candidates import clearances
 from foresee.planning.constrained import Constrained, Tightened
 from foresee.planning.controllability import controllable, detectable, observable, place_poles, stabilisable
 from foresee.planning.costs import cheapest_path, cost_field, distance_field, expected_costs
@@ -59,6 +60,7 @@ __all__ = [
     "batch_informed",
     "cheapest_path",
     "clearance",
+    "clearances",
     "compiled",
     "controllable",
     "cost_field",
