@@ -123,7 +123,7 @@ def run_contest(
         return pieces(f"{entrant.name} {entrant.seed} {mode}", make)
 
     done = drive_entrants(
-        taking_part, modes, test, seed=seed, traffic=traffic, keep=len(test), finish=finish,
+        taking_part, modes, test, seed=seed, traffic=traffic, keep=len(test), together=True, finish=finish,
         progress=lambda text, done: progress(text, 0.5 + 0.45 * done),
     )  # fmt: skip
     seconds = {place: each["seconds"] for place, each in done.items()}
@@ -211,7 +211,7 @@ def _shown(
     for each in judged:
         known = seen.get((each.driver, each.mode))
         if known is None:
-            known = watch(by_name[each.driver], each, places, seed=seed, traffic=traffic)
+            known = watch(by_name[each.driver], each, places, seed=seed, traffic=traffic, together=True)
         shown.append(_only(known, places))
     return tuple(shown), places
 

@@ -83,6 +83,7 @@ def drive_entrants(
     seed: int,
     traffic: AbstractTraffic | None = None,
     keep: int = 0,
+    together: bool = False,
     finish: Callable[[Entrant, str, Callable[[], Evaluation]], Any] = lambda entrant, mode, run: run(),
     progress: Progress,
 ) -> dict[tuple[str, str, int], Any]:
@@ -97,6 +98,8 @@ def drive_entrants(
         seed: of the drivers' own randomness and of what they see.
         traffic: moves the others in learned traffic.
         keep: number of episodes to keep.
+        together: whether all kinds of traffic are one program, which saves time if drivers are larger than
+            traffic.
         finish: called with who drives, the kind of traffic, and what to call for the evaluation; what it
             returns is kept instead.
         progress: called with what is being done and the share of it that is done.
@@ -116,7 +119,7 @@ def drive_entrants(
                 progress(f"{ready} of {total} evaluations", sum(shares.values()) / total)
 
         def judge() -> Evaluation:
-            return _evaluated(entrant, scenarios, mode, seed, traffic, keep, follow)
+            return _evaluated(entrant, scenarios, mode, seed, traffic, keep, together, follow)
 
         follow(0.0)
         done = finish(entrant, mode, judge)
@@ -125,7 +128,7 @@ def drive_entrants(
 
     # The slow ones come last in a table, and first here. Whoever is the first in a program compiles it.
     every = [(each, mode) for each in reversed(entrants) for mode in modes]
-    first = {each.program: (each, mode) for each, mode in reversed(every)}
+    first = {(each.program, together or mode): (each, mode) for each, mode in reversed(every)}
     rounds = (list(first.values())[::-1], [each for each in every if each not in first.values()])
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
@@ -148,6 +151,7 @@ def _evaluated(
     seed: int,
     traffic: AbstractTraffic | None,
     keep: int,
+    together: bool,
     follow: Callable[[float], None],
 ) -> Evaluation:
     judged = evaluate(
@@ -155,8 +159,8 @@ def _evaluated(
         scenarios,
         mode,
         sensing=entrant.sensing,
-        traffic=traffic,
-        one_program=True,
+        traffic=traffic if together or mode == "learned" else None,
+        one_program=together,
         key=jax.random.key(seed),
         keep=keep,
         progress=lambda _, share: follow(min(share, 0.999)),

@@ -45,6 +45,7 @@ def watch(
     *,
     seed: int,
     traffic: AbstractTraffic | None = None,
+    together: bool = False,
 ) -> Evaluation:
     """Return the evaluation with the episodes of some scenarios, driven again unless they were kept.
 
@@ -55,7 +56,8 @@ def watch(
         evaluation: the evaluation of all scenarios.
         places: the scenarios to look at; no more than `at_a_time` of them.
         seed: the same as of the evaluation.
-        traffic: moves the others in learned traffic; the same as of the evaluation in any.
+        traffic: moves the others in learned traffic.
+        together: whether all kinds of traffic are one program; with `traffic` the same as of the evaluation.
     """
     if len(evaluation.episodes.scenario):
         return evaluation
@@ -67,7 +69,7 @@ def watch(
     chosen = np.arange(len(scenarios)) if few else filled
     again = drive_entrants(
         [entrant], [evaluation.mode], scenarios.select(chosen), seed=seed, traffic=traffic, keep=len(chosen),
-        progress=lambda text, share: None,
+        together=together, progress=lambda text, share: None,
     )[entrant.name, evaluation.mode, entrant.seed]  # fmt: skip
     rows = np.array([int(np.flatnonzero(chosen == place)[0]) for place in places])
     at = np.array([int(np.flatnonzero(again.episodes.scenario == row)[0]) for row in rows])

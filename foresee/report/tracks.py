@@ -124,8 +124,6 @@ def tracks_headlines(s: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _form(kind: str, value: Any) -> str:
     if value is None:
         return "–"
-    if kind == "percent" and value < 0:
-        return f"{number(100 * value, 1)} %"
     return percent(value) if kind == "percent" else f"{value:,}" if kind == "count" else number(value, 3)
 
 

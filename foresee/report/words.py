@@ -32,8 +32,9 @@ def percent(value: float | int | None) -> str:
     """A share in percent, with more digits where it is tiny."""
     if value is None or not np.isfinite(value):
         return NOWHERE
-    digits = 1 if value == 0 or value >= 0.001 else 2 if value >= 0.0001 else 3
-    return f"{100 * value:.{digits}f}{PERCENT_SIGN}"
+    size = abs(value)
+    digits = 1 if size == 0 or size >= 0.001 else 2 if size >= 0.0001 else 3
+    return f"{100 * value:.{digits}f}{PERCENT_SIGN}".replace("-", "−")
 
 
 def significant(value: float | int | None, digits: int = 3) -> str:

@@ -27,6 +27,9 @@ from foresee.tracking.tracker import Tracker
 SCANS, AT_ONCE = 16, 110  # what the grid is tried on: so many scans, so many detections in each
 FEW = 400  # detections, at least, if the scans are not too many
 LONGEST = 600  # scans, at most, that are learned from
+NOISES = (0.001, 0.004, 0.012, 0.035, 0.1, 0.25)  # in units of how far objects are apart
+ALONE = 3.0  # with fewer detections in a scan, they may be of objects that report one by one,
+RARELY = (0.2, 0.05, 0.0125)  # each in so small a share of the scans
 ROUNDS = 2
 TRIES = 24  # of noise, density and speed, in each round
 FEWEST = 3  # paths with fewer detections say nothing about noise
@@ -193,29 +196,35 @@ def _part(detections: Detections) -> Detections:
 
 
 def _grid(trial: _Trial) -> list[Habits]:
-    """Try noise and speed, from far below to about the distance between detections."""
+    """Try noise and speed, from far below to about the distance between objects.
+
+    Where hardly anybody is seen at a time, as where every ship reports when it likes, there may be many that
+    are each seen rarely: that is tried, too.
+    """
     part = trial.detections
     crowd = max(float(part.counts.mean()), 0.5)
     area = float(np.prod(_extent(part.values)))
-    apart = (area / crowd) ** (1 / part.size)
     steps = part.dt()[1:]
     dt = float(np.median(steps[steps > 0])) if np.any(steps > 0) else 1.0
     seconds = max(float(part.times[-1] - part.times[0]), dt)
     out = []
-    for noise in apart * np.array([0.001, 0.004, 0.012, 0.035, 0.1, 0.25]):
-        for speed in apart / dt * np.array([0.01, 0.05, 0.2, 0.8]):
-            habits = Habits(
-                noise=float(noise),
-                density=float(0.1 * noise**2 / dt**3),
-                speed=float(speed),
-                detection=0.8,
-                clutter=crowd / 3,
-                births=crowd / 10 / seconds,
-                objects=crowd / 2,
-                survival=float(np.exp(-0.3 / seconds)),
-                area=area,
-            )
-            out.append(trial.judged(habits))
+    for rare in (1.0,) if crowd >= ALONE else (1.0, *RARELY):
+        objects, wait = crowd / rare, dt / rare
+        apart = (area / objects) ** (1 / part.size)
+        for noise in apart * np.array(NOISES if rare == 1.0 else NOISES[::2]):
+            for speed in apart / wait * np.array([0.01, 0.05, 0.2, 0.8]):
+                habits = Habits(
+                    noise=float(noise),
+                    density=float(0.1 * noise**2 / wait**3),
+                    speed=float(speed),
+                    detection=0.8 * rare,
+                    clutter=crowd / 3 if rare == 1.0 else crowd / 30,
+                    births=objects / 10 / seconds,
+                    objects=objects / 2,
+                    survival=float(np.exp(-0.3 / seconds)),
+                    area=area,
+                )
+                out.append(trial.judged(habits))
     return out
 
 
@@ -261,7 +270,7 @@ def _counted(habits: Habits, trial: _Trial) -> Habits:
     begun = float(np.sum(~late))
     return replace(
         habits,
-        detection=float(np.clip(detection, 0.02, 0.995)),
+        detection=float(np.clip(detection, 1e-3, 0.995)),
         clutter=float(clutter),
         births=float((late.sum() + 0.5) / watched),
         objects=max(begun, 0.5),

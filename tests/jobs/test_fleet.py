@@ -64,7 +64,7 @@ def test_all_are_evaluated_and_an_error_ends_it(monkeypatch):
         baselines.drive_all(scenarios, seed=0, progress=quiet)
 
 
-def test_all_kinds_of_traffic_are_given_the_same_model_for_they_are_one_program(monkeypatch):
+def test_only_learned_traffic_is_given_a_model_unless_all_kinds_are_one_program(monkeypatch):
     given = []
 
     def fake(driver, scenarios, mode, **options):
@@ -72,13 +72,15 @@ def test_all_kinds_of_traffic_are_given_the_same_model_for_they_are_one_program(
         return made_evaluation("?", "replay", scenarios=scenarios)
 
     monkeypatch.setattr(fleet, "evaluate", fake)
-    model = ReactiveTraffic()
+    model, told = ReactiveTraffic(), {"seed": 0, "progress": quiet}
     modes = ("replay", "learned")
-    drive_entrants(
-        [Entrant("none", NoAction())], modes, made_scenarios(2), seed=0, traffic=model, progress=quiet
-    )
-    assert sorted(mode for mode, _ in given) == ["learned", "replay"]
-    assert all(each is model for _, each in given)
+    entrants = [Entrant("none", NoAction())]
+    for together in (False, True):
+        given.clear()
+        drive_entrants(entrants, modes, made_scenarios(2), traffic=model, together=together, **told)
+        assert sorted(mode for mode, _ in given) == ["learned", "replay"]
+        assert dict(given)["learned"] is model
+        assert dict(given)["replay"] is (model if together else None)
 
 
 def test_what_was_not_kept_is_driven_again_in_the_same_shape(monkeypatch):

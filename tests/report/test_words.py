@@ -5,7 +5,7 @@ from foresee.report.words import bounds, count, ends_of, interval, number, perce
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(0.0, "0.0"), (0.5, "50.0"), (0.0004, "0.04"), (0.00004, "0.004"), (1.0, "100.0")],
+    [(0.0, "0.0"), (0.5, "50.0"), (0.0004, "0.04"), (0.00004, "0.004"), (1.0, "100.0"), (-0.5, "−50.0")],
 )
 def test_percent(value, words):
     assert percent(value) == f"{words}\N{NO-BREAK SPACE}%"

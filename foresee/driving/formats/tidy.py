@@ -39,7 +39,6 @@ NAMES: dict[str, tuple[str, ...]] = {
     **{f"true_{name}": (f"true_{name}",) for name in TRUTHS},
 }
 REQUIRED = ("id", "frame", "x", "y")
-NAMING = {"id", "ids", "nr", "no", "number", "name", "track", "vehicle", "object", "agent", "car"}
 LONGEST = 1e13  # seconds; more cannot be told apart by a tenth, and no clock shows them
 RATE_HINT = "say how many frames make a second with --frame-rate HZ"
 
@@ -121,7 +120,7 @@ def match_columns(
     missing = [name for name in REQUIRED if name not in found]
     if "frame" in missing and {"time", "time_ms"} & found.keys():
         missing.remove("frame")
-    if missing == ["id"] and not any(_may_name(plain(column)) for column in present):
+    if missing == ["id"] and set(found.values()) == set(present):
         missing = []  # detections: who is who is found out later
     if missing:
         words = {"frame": (*NAMES["frame"], *NAMES["time"])}
@@ -139,11 +138,6 @@ def match_columns(
     unused = [name for name in NAMES if name not in found]
     hints = [shorten(column) + (near(column, unused) if len(column) > 2 else "") for column in spare]
     return found, counted(len(spare), "column", f"not used: {', '.join(hints[:12])}")
-
-
-def _may_name(column: str) -> bool:
-    """Return whether a column may hold names of vehicles, under whatever title."""
-    return not NAMING.isdisjoint(column.split("_"))
 
 
 def near(name: str, choices, aliases: tuple[str, ...] = ()) -> str:
