@@ -21,7 +21,7 @@ from foresee.tracking import Labelled
 from foresee.tracking.follow import follow
 from foresee.tracking.formats.read import read_detections, read_truth
 from foresee.tracking.formats.sightings import Sightings, Truth
-from foresee.tracking.models import ImageBoxes, ImageHabits, SpaceBoxes, SpaceHabits
+from foresee.tracking.image_boxes import ImageBoxes, ImageHabits
 from foresee.tracking.scores import (
     average_mota,
     clear_mot,
@@ -32,6 +32,7 @@ from foresee.tracking.scores import (
     pair,
 )
 from foresee.tracking.scores.ignored import judged
+from foresee.tracking.space_boxes import SpaceBoxes, SpaceHabits
 
 CLAIM = "MOTA and IDF1 at least those of SORT on MOT15, and of a tracker in AB3DMOT's style on KITTI's cars"
 PEOPLE = ("TUD-Campus", "TUD-Stadtmitte")

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from foresee.errors import TrackingError
 from foresee.tracking.follow import Followed
 from foresee.tracking.formats.sightings import Sightings, Truth
 from foresee.tracking.labelled import Labelled
@@ -87,8 +88,10 @@ def _names(objects: Labelled, tracks: Labelled, by: Likeness, threshold: float) 
 
 def _in_the_image(truth: Truth, followed: Followed) -> Numbers:
     """CLEAR MOT, IDF1 and HOTA of the image boxes of tracks in space, as the benchmark of KITTI has them."""
-    assert truth.image is not None
-    assert followed.image is not None
+    if truth.image is None:
+        raise TrackingError("expected boxes in the image, got none")
+    if followed.image is None:
+        raise TrackingError("expected boxes in the image, got none")
     flat = replace(followed.tracks, box=followed.image)
     ignored = truth.ignored
     if ignored is not None and truth.ignored_image is not None:

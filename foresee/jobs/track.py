@@ -21,8 +21,10 @@ from foresee.tracking.follow import Followed, follow, scans_of
 from foresee.tracking.formats import kitti, mot, table
 from foresee.tracking.formats.read import READERS, read_detections, read_truth
 from foresee.tracking.formats.sightings import Format, Sightings, Truth
+from foresee.tracking.image_boxes import ImageBoxes, ImageHabits
 from foresee.tracking.labelled import Labelled
-from foresee.tracking.models import ImageBoxes, ImageHabits, Model, Points, SpaceBoxes, SpaceHabits
+from foresee.tracking.models import Model, Points
+from foresee.tracking.space_boxes import SpaceBoxes, SpaceHabits
 
 FILES = {"mot": "tracks.txt", "kitti": "tracks.txt", "csv": "tracks.csv"}
 
@@ -105,7 +107,8 @@ def _models(read: Sightings, progress: Report) -> list[tuple[Sightings, Model]]:
         return [(read, Points(read, acquaint(scans_of(read, read.position))))]
     if read.format == "mot":
         return [(read, ImageBoxes(read, ImageHabits()))]
-    assert read.kind is not None
+    if read.kind is None:
+        raise TrackingError("expected kinds of objects, got none")
     parts = [_of_kind(read, int(kind)) for kind in np.unique(read.kind)]
     models: list[tuple[Sightings, Model]] = [
         (part, SpaceBoxes(part, SpaceHabits())) for part in parts if len(part.frame)
@@ -118,9 +121,12 @@ def _models(read: Sightings, progress: Report) -> list[tuple[Sightings, Model]]:
 
 
 def _of_kind(read: Sightings, kind: int) -> Sightings:
-    assert read.kind is not None
-    assert read.box is not None
-    assert read.image is not None
+    if read.kind is None:
+        raise TrackingError("expected kinds of objects, got none")
+    if read.box is None:
+        raise TrackingError("expected boxes, got none")
+    if read.image is None:
+        raise TrackingError("expected boxes in the image, got none")
     rows = read.kind == kind
     if read.score is not None:
         rows &= read.score >= SpaceHabits().weak
@@ -170,10 +176,12 @@ def _text(read: Sightings, followed: Followed) -> str:
     if read.format == "mot":
         return mot.text(followed.tracks)
     if read.format == "kitti":
-        assert followed.image is not None
+        if followed.image is None:
+            raise TrackingError("expected boxes in the image, got none")
         return kitti.text(followed.tracks, followed.image, followed.kind)
     tracks = followed.tracks
-    assert tracks.time is not None
+    if tracks.time is None:
+        raise TrackingError("expected moments, got none")
     return table.text(tracks, followed.velocity, tracks.time, read)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from foresee.errors import TrackingError
 from foresee.report.page import Block, Figure, Figures, Items, Page, Section, Table, Tile, Tiles
 from foresee.report.plots import BLUE, GREEN, GREY, VERMILLION, drawing
 from foresee.report.tracks_player import TracksClip, TracksPlayer
@@ -253,7 +254,8 @@ def _lives(shown: Shown) -> Figure:
             first = np.full(len(names), np.iinfo(np.int64).max)
             np.minimum.at(first, at, tracks.frame)
             rank = np.argsort(np.argsort(first, kind="stable"), kind="stable")
-            assert tracks.status is not None
+            if tracks.status is None:
+                raise TrackingError("expected statuses, got none")
             size = float(np.clip(600 / len(names), 0.4, 12))
             for status, colour in ((1, BLUE), (0, "#E69F00"), (2, VERMILLION)):
                 rows = tracks.status == status

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
+from foresee.errors import TrackingError
 from foresee.tracking.formats.sightings import Truth
 from foresee.tracking.labelled import Labelled
 from foresee.tracking.scores.best_pairs import best_pairs
@@ -54,8 +55,10 @@ def judged(
 
 
 def _joined(objects: Labelled, more: Labelled, names: np.ndarray) -> Labelled:
-    assert objects.box is not None
-    assert more.box is not None
+    if objects.box is None:
+        raise TrackingError("expected boxes, got none")
+    if more.box is None:
+        raise TrackingError("expected boxes, got none")
     return Labelled(
         np.append(objects.frame, more.frame),
         np.append(objects.name, names),
